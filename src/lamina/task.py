@@ -1,0 +1,221 @@
+"""READ FIRST. The whole contract between an application and everything that Lamina does with it.
+
+An application is one file in `tasks/` (or anywhere, named with `--task FILE`) holding one frozen dataclass that
+derives from `Task`. Its fields are its hyperparameters; its methods say how raw examples become tensors, tensors
+become a loss, and outputs become answers. Every verb (train, evaluate, predict, explain, stress, export, ...) is
+written once against this class and names no task.
+
+Shapes: B examples in a batch, K classes, D features, C channels or columns, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:  # `lamina --help` reads the fields of tasks, and must not pay for importing torch
+    import torch
+    from torch import Tensor, nn
+
+    from lamina.data.source import Data, Source
+    from lamina.train.recipe import Recipe
+
+Columns: TypeAlias = "dict[str, Sequence[Any]]"
+"""Raw examples as people and files hold them: equal-length columns of pictures, strings, numbers."""
+
+Batch: TypeAlias = "dict[str, Tensor]"
+"""Encoded examples: every value has leading dimension B."""
+
+Output: TypeAlias = "Tensor | dict[str, Tensor]"
+"""What a model says, every value with leading dimension B. Two reserved keys: `logits` (B, K), `features` (B, D)."""
+
+Forward: TypeAlias = "Callable[..., Output]"
+"""Anything that maps inputs to an Output: an nn.Module, compiled, quantized, exported, or an ONNX session."""
+
+Mode: TypeAlias = Literal["train", "evaluate", "predict"]
+Modality: TypeAlias = Literal["image", "audio", "text", "table", "observation", "side"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One positional argument of `model.forward`.
+
+    dims are those of the batch tensor: `("B", 3, 32, 32)` or `("B", "T")`; a string names a size that may vary.
+    dtype is torch's name for it (`"uint8"`, `"float32"`, `"int64"`).
+    low and high bound the values in raw units (one number, or one per column for a table); None where unbounded.
+    Normalization lives inside the model, so that attacks, explanations and clients all speak raw units.
+    """
+
+    name: str
+    dims: tuple[str | int, ...]
+    dtype: str
+    modality: Modality
+    low: float | tuple[float, ...] | None = None
+    high: float | tuple[float, ...] | None = None
+
+
+class Stream(Protocol):
+    """Training batches in order, resumable to the bit: an iterator whose whole state is JSON-able or tensors."""
+
+    safe: bool
+    """A checkpoint may fall here."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    def __next__(self) -> Batch: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def after_step(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A frozen dataclass of hyperparameters, and what they mean. Override a default only where it is wrong."""
+
+    name: ClassVar[str] = ""
+    """The name that the field's model hubs use, as in `image-classification`."""
+    about: ClassVar[str] = ""
+    """One line for `lamina tasks`: what goes in and what comes out."""
+    formats: ClassVar[tuple[str, ...]] = ()
+    """The layouts that `read` understands, one short phrase each."""
+    headline: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+    """The metric to choose models by, and the direction that is better."""
+    coupled: ClassVar[bool] = False
+    """True where a row's loss depends on the other rows of its batch (contrastive learning)."""
+
+    # Declared. Properties, because many depend on what `prepare` learned.
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The model's arguments; inputs[0] is what the world controls: explained, attacked, corrupted."""
+        raise NotImplementedError
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The raw columns that a client sends to be answered."""
+        raise NotImplementedError
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Batch keys that the loss needs beyond the inputs."""
+        raise NotImplementedError
+
+    @property
+    def embed(self) -> str | None:
+        """The submodule whose output stands for an input that has no gradient of its own (codes, token ids)."""
+        return None
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Least and greatest size of each varying dimension, for export and for checks."""
+        return {}
+
+    # Required.
+
+    def read(self, source: Source) -> Data:
+        """Raw examples in four parts: train, valid, calibration, test."""
+        raise NotImplementedError
+
+    def prepare(self, data: Data) -> Task:
+        """A copy that knows what the training data teaches before any weight does: class names, column statistics."""
+        raise NotImplementedError
+
+    def encode(self, columns: Columns, mode: Mode) -> Batch:
+        """The only path from raw to tensors. In mode `predict`, `columns` holds only `asks`."""
+        raise NotImplementedError
+
+    def model(self) -> nn.Module:
+        """A module whose forward takes `batch[i.name] for i in inputs`. Reads no file, and runs on `meta`."""
+        raise NotImplementedError
+
+    def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor] | dict[str, tuple[Tensor, Tensor]]:
+        """(summed loss (B,), item count (B,)) of each example, or {term: such a pair}. No mode, no randomness."""
+        raise NotImplementedError
+
+    def target(self, forward: Forward, batch: Batch, which: int = 0) -> Batch:
+        """What the model itself says, in label form: frozen before it is explained or attacked."""
+        raise NotImplementedError
+
+    def predict(self, forward: Forward, batch: Batch) -> list[dict[str, Any]]:
+        """One JSON-able answer per example. May call forward many times."""
+        raise NotImplementedError
+
+    def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
+        """Figures over examples and their predictions (as columns of equal length), the headline first."""
+        raise NotImplementedError
+
+    # Defaults.
+
+    def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
+        """JSON-able tables beyond the metrics, such as figures per class: {title: [row, ...]}."""
+        return {}
+
+    def score(self, output: Output, batch: Batch) -> Tensor:
+        """How strongly the output says the labels (B,): what explanations differentiate."""
+        terms = self.loss(output, batch)
+        pairs = list(terms.values()) if isinstance(terms, dict) else [terms]
+        return -sum(total / count.clamp(min=1) for total, count in pairs)  # type: ignore[return-value]
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Training only, on the device that trains, over the whole batch."""
+        return batch
+
+    def outputs(self, forward: Forward, batch: Batch) -> Output:
+        """The output to be trained on: one call, or several for multi-crop."""
+        return forward(*[batch[i.name] for i in self.inputs])
+
+    def init(self, model: nn.Module, data: Data) -> None:
+        """Weights that are computed or loaded once, before training starts."""
+
+    def recipe(self, data: Data) -> Recipe:
+        """The optimizer, rates, batch size and length that fit this data."""
+        from lamina.train.recipe import Recipe
+
+        return Recipe()
+
+    def groups(self, model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizers. Default: no weight decay on biases, norms and embeddings."""
+        from lamina.train.optimizers import default_groups
+
+        return default_groups(model, recipe)
+
+    def stream(
+        self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]
+    ) -> Stream:
+        """Training batches of `size` examples. `progress()` in 0..1 drives what anneals."""
+        from lamina.train.stream import ShuffledStream
+
+        return ShuffledStream(self, columns, size, seed)
+
+    # What `prepare` learned travels as JSON with the run.
+
+    def state(self) -> dict[str, Any]:
+        """What `prepare` taught, as JSON: kept in the run's `processor/`. Default: the fields marked as learned."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("learned")}
+
+    def with_state(self, state: Mapping[str, Any]) -> Task:
+        """The inverse of `state`."""
+        return dataclasses.replace(self, **state)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The fields that a person may set."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.metadata.get("learned")}
+
+    def save_processor(self, folder: Path) -> None:
+        """Write what `prepare` learned into `folder`, as plain files."""
+        from lamina.files import write_json
+
+        write_json(folder / "state.json", self.state())
+
+    def load_processor(self, folder: Path) -> Task:
+        """The inverse of `save_processor`."""
+        from lamina.files import read_json
+
+        return self.with_state(read_json(folder / "state.json"))
+
+
+def learned(default: Any) -> Any:
+    """A field that `prepare` fills in: never a flag, always saved with the run."""
+    return dataclasses.field(default=default, metadata={"learned": True})
