@@ -68,6 +68,9 @@ class Stream(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
     def after_step(self) -> None: ...
+    def where(self) -> str:
+        """The last batch in words, for messages."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,15 @@ class Task:
     """One line for `lamina tasks`: what goes in and what comes out."""
     formats: ClassVar[tuple[str, ...]] = ()
     """The layouts that `read` understands, one short phrase each."""
-    headline: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
-    """The metric to choose models by, and the direction that is better."""
     coupled: ClassVar[bool] = False
     """True where a row's loss depends on the other rows of its batch (contrastive learning)."""
 
-    # Declared. Properties, because many depend on what `prepare` learned.
+    # Declared. Properties, because many depend on hyperparameters, or on what `prepare` learned.
+
+    @property
+    def headline(self) -> tuple[str, Literal["max", "min"]]:
+        """The metric to choose models by, and the direction that is better."""
+        return "loss", "min"
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -181,13 +187,17 @@ class Task:
 
         return default_groups(model, recipe)
 
-    def stream(
-        self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]
-    ) -> Stream:
+    def stream(self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]) -> Stream:
         """Training batches of `size` examples. `progress()` in 0..1 drives what anneals."""
         from lamina.train.stream import ShuffledStream
 
         return ShuffledStream(self, columns, size, seed)
+
+    def evaluate(self, forward: Forward, columns: Columns, batch_size: int = 250) -> tuple[dict[str, float], Columns]:
+        """Metrics, `loss` (summed loss over count) among them, and the predictions they were computed from."""
+        from lamina.answer import answer
+
+        return answer(self, forward, columns, batch_size)
 
     # What `prepare` learned travels as JSON with the run.
 

@@ -33,18 +33,28 @@ def take(columns: Columns, indices: Sequence[int] | np.ndarray) -> Columns:
 
 
 def _take(column: Any, rows: np.ndarray) -> Any:
-    return column.take(rows) if isinstance(column, Takes) else [column[i] for i in rows.tolist()]  # ndarray.take too
+    import numpy as np
+
+    if isinstance(column, np.ndarray):  # whose own take flattens
+        return column[rows]
+    return column.take(rows) if isinstance(column, Takes) else [column[i] for i in rows.tolist()]
 
 
 def rows_of(predictions: list[dict[str, Any]]) -> Columns:
-    """A list of answers as columns; numbers and vectors of numbers become arrays, so that metrics can resample them."""
+    """A list of answers as columns, so that metrics can take and resample them fast.
+
+    Numbers and strings become arrays (N,). Dictionaries of numbers with the same keys become one array (N, K), its
+    columns in the order of the keys. Anything else stays a list.
+    """
     import numpy as np
 
-    if not predictions:
-        return {}
     columns: Columns = {}
-    for name in predictions[0]:
+    for name in predictions[0] if predictions else ():
         values = [row[name] for row in predictions]
-        numeric = isinstance(values[0], (int, float, bool))
-        columns[name] = np.asarray(values) if numeric or isinstance(values[0], str) else values  # type: ignore[assignment]
+        if isinstance(values[0], (int, float, bool, str)):
+            columns[name] = np.asarray(values)  # type: ignore[assignment]
+        elif isinstance(values[0], dict) and all(isinstance(v, (int, float)) for v in values[0].values()):
+            columns[name] = np.asarray([list(row.values()) for row in values])  # type: ignore[assignment]
+        else:
+            columns[name] = values
     return columns

@@ -1,0 +1,76 @@
+"""Export: `torch.export` from the declared inputs, dims and sizes, and the same answers at other sizes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamina.check.problem import Broken
+from lamina.check.walk import Walk, parts, same_dicts, varying
+from lamina.task import Batch, Task
+
+MOST = 1024
+"""The greatest batch that is exported for here."""
+
+
+def varying_dims(task: Task) -> tuple[dict[int, Any], ...]:
+    """For each input: dimension -> the Dim that may vary, one Dim for each name."""
+    dims = {name: torch.export.Dim(name, min=task.sizes[name][0], max=task.sizes[name][1]) for name in varying(task)}
+    dims["B"] = torch.export.Dim("B", min=1, max=MOST)
+    return tuple({i: dims[d] for i, d in enumerate(spec.dims) if isinstance(d, str)} for spec in task.inputs)
+
+
+def exports(walk: Walk) -> None:
+    if walk.found("undeclared-size", "wrong-dims", "random-at-evaluation", "rows-leak") or walk.count < 3:
+        raise Broken
+    task, model = walk.task, walk.model
+    _ = walk.output
+    example = {name: value[:3] for name, value in walk.batch.items()}
+    inputs = arguments(task, example)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(
+                model, inputs, dynamic_shapes=(varying_dims(task),) if takes_rest(model) else varying_dims(task)
+            )
+            forward = program.module()
+    except Exception as error:
+        want = "expected torch.export to take the model, with B and the dims in sizes varying"
+        advice = "no Python decisions on the values or the varying sizes of tensors"
+        walk.problem("export-fails", f"{want}; {walk.told(error)}: {advice}", "model")
+        return
+    others = [("all rows", walk.batch), ("one row", {n: v[:1] for n, v in walk.batch.items()})]
+    if varying(task):
+        others += [("an example without padding", single) for single in walk.alone[:2]]
+    for what, batch in others:
+        with torch.no_grad():
+            want = parts(walk.attempt("forward", lambda b=batch: model(*arguments(task, b))))
+            try:
+                got = parts(forward(*arguments(task, batch)))
+            except Exception as error:
+                walk.problem("export-differs", f"expected the exported model to take {what}; {walk.told(error)}", "model")
+                return
+        if (name := same_dicts(got, want)) is not None:
+            reason = f"expected the exported model to say the same as the model for {what}; output {name} differs".replace(
+                "  ", " "
+            )
+            walk.problem("export-differs", f"{reason}: no size, value or branch may be fixed while exporting", "model")
+            return
+
+
+def arguments(task: Task, batch: Batch) -> tuple[Tensor, ...]:
+    return tuple(batch[spec.name] for spec in task.inputs)
+
+
+def takes_rest(model: torch.nn.Module) -> bool:
+    """Whether forward is `forward(*inputs)`, whose shapes torch.export wants as one tuple."""
+    import inspect
+
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    return kinds == [inspect.Parameter.VAR_POSITIONAL]
+
+
+CHECKS = (exports,)

@@ -1,0 +1,495 @@
+"""Verbs and flags of the command line, generated from the dataclasses; what a verb does stands in the module of its name.
+
+Standard output carries results, standard error everything else. With `--json` the last line on standard output is one
+JSON object: the result, or {"error": ...}. Exit status: 0 done; 1 something was found wrong (`scan`, `check`) or the
+machine failed; 2 a person's mistake; 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typing_extensions import Doc
+
+from lamina.data.source import Source
+from lamina.errors import LaminaError, MachineFault
+from lamina.find import find_task, task_names
+from lamina.flags import (
+    Given,
+    HelpAsked,
+    Verb,
+    Word,
+    closest,
+    flags_of,
+    named,
+    parse,
+    print_config,
+    print_help,
+    require_words,
+    task_among,
+)
+from lamina.terminal import print_json, print_table, say, say_error
+from lamina.train.options import Options
+from lamina.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lamina.run import Run
+
+BUG = "this is a defect in Lamina"
+
+
+@dataclass(frozen=True)
+class Common:
+    """Flags that mean the same at every verb."""
+
+    json: Annotated[bool, Doc("results as JSON on standard output; the last line is one object")] = False
+    config: Annotated[str | None, Doc("a YAML or JSON file of flags; flags given here win over it")] = None
+    print_config: Annotated[bool, Doc("print the YAML that would do the same again, and exit")] = False
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Going on with a run."""
+
+    resume: Annotated[str | None, Doc("a run to go on with where it stopped; takes no other flags but --data")] = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a run is asked."""
+
+    device: Annotated[str, Doc("auto, cpu, cuda, cuda:1 or mps")] = "auto"
+    precision: Annotated[Literal["auto", "float32", "bfloat16"] | None, Doc("(default: as the run was trained)")] = None
+    batch_size: Annotated[int | Literal["auto"], Doc("examples a batch, or auto: large, halved while memory lacks")] = "auto"
+    task: Annotated[str | None, Doc("the .py file of an application of one's own, which runs do not carry")] = None
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How figures and their intervals are made."""
+
+    part: Annotated[
+        Literal["train", "valid", "calibration", "test", "all"] | None,
+        Doc("the part to judge on (default: test of the run's own data, all of other data)"),
+    ] = None
+    resamples: Annotated[int, Doc("draws behind the intervals")] = 1000
+    confidence: Annotated[float, Doc("share of the draws that an interval holds")] = 0.95
+    seed: Annotated[int, Doc("seed of the draws")] = 0
+
+
+@dataclass(frozen=True)
+class Out:
+    """Where results are also written."""
+
+    out: Annotated[str | None, Doc("also write the result to this .json file")] = None
+
+
+@dataclass(frozen=True)
+class AnswersOut:
+    """Where answers are written."""
+
+    out: Annotated[str | None, Doc("write the answers to this .jsonl, .csv or .tsv file instead")] = None
+
+
+COMMON = flags_of(Common, "every verb")
+SOURCE = flags_of(Source, "data")
+ASKING = flags_of(Asking, "run")
+JUDGING = flags_of(Judging, "figures")
+RUN = Word("RUN", "the folder of a run, as `lamina train` printed it")
+RECIPE_NOTE = "Each is optional; without it: as the task recommends for the data."
+
+
+def train_verb(task: str | None) -> Verb:
+    """The flags of `lamina train`, those of the task among them where one is named."""
+    shown = task if task and not task.endswith(".py") else "image-classification"
+    own = flags_of(find_task(task), "task") if task else ()
+    flags = (
+        *SOURCE,
+        *own,
+        *flags_of(Recipe, "recipe", hint=""),
+        *flags_of(Options, "training"),
+        *flags_of(Resume, "training"),
+        *COMMON,
+    )
+    twice = next((f.word for f in own if sum(f.word == other.word for other in flags) > 1), None)
+    if twice:
+        raise LaminaError(f"{task}: the field {twice!r} has the name of a flag that every task has; rename it")
+    about = "Train a model, judge it on examples set aside, and keep both in a folder."
+    if not task:
+        about += f"\n`lamina train TASK --help` lists the flags of a task as well. Tasks: {', '.join(task_names())}."
+    return Verb(
+        f"train {task}" if task else "train",
+        about,
+        (Word("TASK", "a name that `lamina tasks` lists, or a .py file holding a Task"),),
+        flags,
+        (
+            f"lamina train {shown}    (on the demo data that comes with it)",
+            f"lamina train {shown} --data DATA --epochs 5 --lr auto",
+            f"lamina train {shown} --data DATA --minutes 10 --out runs/first",
+            "lamina train --resume runs/first",
+        ),
+        {"recipe": RECIPE_NOTE},
+    )
+
+
+VERBS: dict[str, Verb] = {
+    "doctor": Verb(
+        "doctor",
+        "What this machine offers, what is missing, and how to get it.",
+        (),
+        COMMON,
+        ("lamina doctor", "lamina doctor --json"),
+    ),
+    "scan": Verb(
+        "scan",
+        "What is wrong with data, before training on it. Exit status 1 where there are errors.",
+        (Word("DATA", "a folder, a table or idx files", required=False),),
+        (*SOURCE, *COMMON),
+        ("lamina scan flowers/", "lamina scan people.csv --label income"),
+    ),
+    "tasks": Verb("tasks", "What can be trained.", (), COMMON, ("lamina tasks",)),
+    "evaluate": Verb(
+        "evaluate",
+        "Metrics of a run with confidence intervals, on its own test part or on other data.",
+        (RUN,),
+        (*SOURCE, *ASKING, *JUDGING, *flags_of(Out, "figures"), *COMMON),
+        ("lamina evaluate runs/first", "lamina evaluate runs/first --data flowers-test/ --json"),
+    ),
+    "predict": Verb(
+        "predict",
+        "Answers to inputs without labels. A bad input is reported and the others are answered; exit status 2 then.",
+        (RUN, Word("INPUT", "files, folders, tables, or - for standard input", many=True)),
+        (*ASKING, *flags_of(AnswersOut, "run"), *COMMON),
+        (
+            "lamina predict runs/first rose.jpg",
+            "lamina predict runs/first pictures/ --json",
+            "lamina predict runs/first - < rose.jpg",
+        ),
+    ),
+    "compare": Verb(
+        "compare",
+        "Runs side by side on the same examples, and whether they differ by more than chance.",
+        (Word("RUN", "the folders of two runs or more", many=True),),
+        (
+            *SOURCE,
+            *ASKING,
+            *(dataclasses.replace(f, default=2000) if f.name == "resamples" else f for f in JUDGING),
+            *flags_of(Out, "figures"),
+            *COMMON,
+        ),
+        ("lamina compare runs/first runs/second", "lamina compare runs/* --data flowers-test/"),
+    ),
+    "check": Verb(
+        "check",
+        "Does an application keep the contract? Exit status 1 where it does not.",
+        (Word("TASK", "a .py file holding a Task, or a name that `lamina tasks` lists"),),
+        (*SOURCE, *COMMON),
+        ("lamina check my_task.py", "lamina check my_task.py --data DATA"),
+    ),
+}
+
+
+def doctor(given: Given) -> int:
+    from lamina.doctor import doctor, print_diagnosis
+
+    found = doctor()
+    if given.get("json"):
+        print_json(found)
+    else:
+        print_diagnosis(found)
+    return 0
+
+
+def scan(given: Given) -> int:
+    from lamina.data.scan import scan
+
+    if given.words and "data" in given.values:
+        raise LaminaError("lamina scan: expected the data once; got it both as DATA and as --data")
+    findings = scan(source_of(given, given.words[0] if given.words else given.get("data")))
+    errors = sum(f.severity == "error" for f in findings)
+    if given.get("json"):
+        print_json({"findings": findings, "errors": errors})
+    else:
+        print_findings(findings)
+    return 1 if errors else 0
+
+
+def print_findings(findings: Sequence[Any], shown: int = 5) -> None:
+    """Findings grouped by code: how many of each, and the first few."""
+    order = {"error": 0, "warning": 1, "note": 2}
+    groups: dict[tuple[str, str], list[Any]] = {}
+    for finding in sorted(findings, key=lambda f: (order[f.severity], f.code)):
+        groups.setdefault((finding.severity, finding.code), []).append(finding)
+    if not findings:
+        print("nothing found")
+        return
+    print_table(["severity", "finding", "count", "what to do"], [[*key, len(g), g[0].fix or ""] for key, g in groups.items()])
+    for (_, code), group in groups.items():
+        for finding in group[:shown]:
+            where = ":".join(str(part) for part in (finding.file, finding.row) if part is not None)
+            print(f"{code}: {where + ': ' if where else ''}{finding.reason}")
+        if len(group) > shown:
+            print(f"{code}: and {len(group) - shown} more (--json lists all)")
+
+
+def tasks(given: Given) -> int:
+    rows = []
+    for name in task_names():
+        kind = find_task(name)
+        models = next((typing.get_args(f.type) for f in flags_of(kind, "task") if f.word == "model"), ())
+        metric, better = kind.headline
+        rows.append({
+            "task": name, "about": kind.about, "models": [m for m in models if isinstance(m, str)],
+            "formats": list(kind.formats), "metric": metric, "better": better,
+        })  # fmt: skip
+    if given.get("json"):
+        print_json({"tasks": rows})
+    else:
+        cells = [[r["task"], r["about"], ", ".join(r["models"]), "; ".join(r["formats"]), r["metric"]] for r in rows]
+        print_table(["task", "what it does", "models", "data", "metric"], cells)
+    return 0
+
+
+def train(given: Given) -> int:
+    from lamina.train.api import train
+
+    resume = given.get("resume")
+    if resume:
+        extra = [name for name in given.values if name not in ("resume", "data", "json", "config", "print_config")]
+        if extra:
+            raise LaminaError(
+                f"--resume: goes on with the run as it was, and takes no other flag; got --{extra[0].replace('_', '-')}"
+            )
+        folder = Path(resume)
+        run = interruptible(folder, lambda: train(given.words[0] if given.words else "", given.get("data"), resume=resume))
+    else:
+        fields = {name: value for name, value in given.values.items() if name not in ("data", "json", "config", "print_config")}
+        folder = Path(fields.setdefault("out", str(new_folder(given.words[0]))))
+        run = interruptible(folder, lambda: train(given.words[0], given.get("data"), **fields))
+    metrics = run.info.get("metrics", {})
+    if given.get("json"):
+        print_json({"run": str(run.folder), "task": run.task.name, "part": run.info.get("evaluated_on"), "metrics": metrics})
+    else:
+        title = f"{run.folder}: {run.info.get('evaluated_on', 'test')} examples"
+        print_table(
+            ["metric", "value", "95% from", "to"], [[name, v["value"], v["low"], v["high"]] for name, v in metrics.items()], title
+        )
+        print(f"next: lamina predict {run.folder} INPUT")
+    return 0
+
+
+def new_folder(task: str) -> Path:
+    from lamina.run import next_folder
+
+    return next_folder(find_task(task).name)
+
+
+def interruptible(folder: Path, call: Callable[[], Run]) -> Run:
+    """Ctrl-C is told how to go on."""
+    try:
+        return call()
+    except KeyboardInterrupt:
+        how = f"go on with: lamina train --resume {folder}" if (folder / "run.json").is_file() else "nothing was started"
+        raise KeyboardInterrupt(how) from None
+
+
+def evaluate(given: Given) -> int:
+    from lamina.evaluate import evaluate, fewer_resamples, print_evaluation
+
+    run = opened(given, given.words[0])
+    made = evaluate(run, source_of_run(run, given), **asking(given), **judging(given))
+    result = {"run": str(run.folder), **made.as_json()}
+    note = fewer_resamples(made, given.get("resamples"))
+    if note:
+        say(note)
+    write_result(given, result)
+    if given.get("json"):
+        print_json(result)
+    else:
+        print_evaluation(made, str(run.folder))
+    return 0
+
+
+def predict(given: Given) -> int:
+    from lamina.predict import predict, print_answers, write_answers
+
+    run = opened(given, given.words[0])
+    answers = predict(run, list(given.words[1:]), strict=False, **asking(given))
+    bad: list[str] = []
+    count = 0
+
+    def good() -> Any:
+        nonlocal count
+        for answer in answers:
+            count += 1
+            if "error" in answer:
+                bad.append(answer["error"])
+                say_error(
+                    f"{answer['source']}: {answer['error']}" if answer["source"] not in answer["error"] else answer["error"]
+                )
+            else:
+                yield answer
+
+    if given.get("out"):
+        written = write_answers(good(), Path(given.get("out")))
+        say(f"{written} answers -> {given.get('out')}")
+        if given.get("json"):
+            print_json({"out": given.get("out"), "answers": written, "bad": len(bad)})
+    elif given.get("json"):
+        for answer in good():
+            print_json(answer)
+    else:
+        print_answers(good())
+    if bad:
+        raise LaminaError(f"{len(bad)} of {count} inputs could not be answered")
+    return 0
+
+
+def compare(given: Given) -> int:
+    from lamina.compare import compare, print_comparison
+
+    runs = [opened(given, word) for word in given.words]
+    made = compare(runs, source_of_run(runs[0], given), **asking(given), **judging(given))
+    write_result(given, made.as_json())
+    if given.get("json"):
+        print_json(made.as_json())
+    else:
+        print_comparison(made)
+    return 0
+
+
+def check(given: Given) -> int:
+    from lamina.check import check_task
+
+    problems = check_task(find_task(given.words[0]), source_of(given, given.get("data")))
+    if given.get("json"):
+        print_json({"task": given.words[0], "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+        print(f"{given.words[0]}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
+    return 1 if problems else 0
+
+
+def source_of(given: Given, data: str | None) -> Source:
+    """The data flags as a Source."""
+    return Source(**{**given.of(SOURCE), "data": data})
+
+
+def source_of_run(run: Run, given: Given) -> Source | None:
+    """The run's own Source with what was given changed; None where nothing was."""
+    changes = given.of(SOURCE)
+    return dataclasses.replace(run.source(), **changes) if changes else None
+
+
+def opened(given: Given, folder: str) -> Run:
+    from lamina.run import Run
+
+    return Run.load(folder, given.get("task"))
+
+
+def asking(given: Given) -> dict[str, Any]:
+    return {name: given.get(name) for name in ("device", "precision", "batch_size")}
+
+
+def judging(given: Given) -> dict[str, Any]:
+    return {flag.name: given.get(flag.name) for flag in JUDGING}
+
+
+def write_result(given: Given, result: Any) -> None:
+    """The result as the file of `--out`, where that is given."""
+    if given.get("out"):
+        from lamina.files import write_json
+        from lamina.terminal import jsonable
+
+        write_json(Path(given.get("out")), jsonable(result))
+
+
+HANDLERS: dict[str, Callable[[Given], int]] = {
+    "doctor": doctor, "scan": scan, "tasks": tasks, "train": train,
+    "evaluate": evaluate, "predict": predict, "compare": compare, "check": check,
+}  # fmt: skip
+
+HELP = """usage: lamina VERB [FLAGS]        (lamina VERB --help lists the flags of a verb)
+
+From data to a deep-learning model that has answered for itself.
+
+  lamina doctor                         what this machine offers, what is missing
+  lamina scan     flowers/              what is wrong with the data
+  lamina tasks                          what can be trained
+  lamina train    TASK --data flowers/  trains, judges, and keeps both in a folder
+  lamina evaluate RUN                   metrics with confidence intervals
+  lamina predict  RUN rose.jpg          a label and its probability
+  lamina compare  RUN RUN               is one better, or is it chance
+  lamina check    my_task.py            does an application keep the contract
+
+To begin: lamina train image-classification    (on demo data, in about a minute)
+The same everywhere: --json --config FILE --print-config --device --precision
+  --batch-size --seed --out. LAMINA_DEBUG=1 shows tracebacks; --version."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status; never raises for a person's mistake."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = answered(words)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt as stop:
+        return failed(words, f"interrupted{f'; {stop}' if str(stop) else ''}", 130, stop)
+    except (LaminaError, MachineFault) as error:
+        return failed(words, named(str(error), words), error.exit_status, error)
+    except Exception as error:
+        told = f"{BUG}: {type(error).__name__}: {error} (LAMINA_DEBUG=1 shows the traceback)"
+        return failed(words, told, 1, error)
+
+
+def failed(words: Sequence[str], message: str, status: int, error: BaseException) -> int:
+    """Say what went wrong, once for people and once for machines."""
+    if os.environ.get("LAMINA_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    with contextlib.suppress(BrokenPipeError):
+        say_error(message)
+        if "--json" in words:
+            print_json({"error": message})
+    return status
+
+
+def answered(words: list[str]) -> int:
+    """Find the verb, parse its flags, and do it."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if words[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"lamina {version('lamina')}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in HANDLERS:
+        raise LaminaError(f"lamina: there is no verb {name!r}{closest(name, HANDLERS)}; lamina --help lists the verbs")
+    verb = train_verb(task_among(rest, train_verb(None))) if name == "train" else VERBS[name]
+    try:
+        given = parse(verb, rest)
+    except HelpAsked:
+        print_help(verb if " " not in verb.name else dataclasses.replace(verb, words=()))
+        return 0
+    if given.get("print_config"):
+        print_config(given)
+        return 0
+    if not given.values.get("resume"):
+        require_words(given)
+    return HANDLERS[name](given)

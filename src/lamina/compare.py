@@ -1,0 +1,286 @@
+"""Is one run better than another, or is it chance? Runs are compared on the same examples, pair by pair.
+
+The difference of the headline metric is resampled with both runs judged on the same draws (the paired bootstrap:
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993; Koehn, Statistical Significance Tests for Machine
+Translation Evaluation, 2004). Where more than two runs are compared, p-values are corrected by Holm (A Simple
+Sequentially Rejective Multiple Test Procedure, 1979). Where answers are labels, McNemar's exact test (Note on the
+sampling error of the difference between correlated proportions, 1947) looks at the examples on which two runs differ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lamina.errors import LaminaError
+from lamina.evaluate import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lamina.data.source import Data, Source
+    from lamina.run import Run
+
+RESAMPLES = 2000
+"""More than for an interval alone: the least p-value that n resamples can show is 2 / (n + 1)."""
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """How often two runs are right and wrong on the same examples. `p_value`: were they equally often right?"""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Run `a` against run `b` in the headline metric: `difference` is a's value minus b's."""
+
+    a: str
+    b: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+    """Holm-corrected for the number of pairs; the same as `p_value` where there is one pair."""
+    verdict: str
+    mcnemar: McNemar | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several runs on the same examples."""
+
+    evaluations: dict[str, Evaluation]
+    pairs: list[Pair]
+    part: str
+    count: int
+
+    def as_json(self) -> dict[str, Any]:
+        """What `lamina compare --json` prints."""
+        return {
+            "runs": {name: evaluation.metrics for name, evaluation in self.evaluations.items()},
+            "pairs": self.pairs,
+            "part": self.part,
+            "count": self.count,
+        }
+
+
+def compare(
+    runs: Sequence[Run],
+    source: Source | Data | str | Path | None = None,
+    part: str | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = 0.95,
+    batch_size: int | Literal["auto"] = "auto",
+    seed: int = 0,
+    device: str = "auto",
+    precision: str | None = None,
+) -> Comparison:
+    """Evaluate `runs` on the same examples and say which differ by more than chance.
+
+    Without a `source`, each run's own data is read again, and must be the same data, split the same way.
+    Raises LaminaError for fewer than two runs, runs whose examples differ, or runs of different headline metrics.
+    """
+    if len(runs) < 2:
+        raise LaminaError(f"compare: expected two runs or more; got {len(runs)}")
+    names = names_of(runs)
+    metric, direction = runs[0].task.headline
+    for run, name in zip(runs, names, strict=True):
+        if run.task.headline != (metric, direction):
+            raise LaminaError(
+                f"compare: expected runs judged by the same metric; {names[0]} by {metric}, {name} by {run.task.headline[0]}"
+            )
+    evaluations: dict[str, Evaluation] = {}
+    for run, name in zip(runs, names, strict=True):
+        made = evaluate(run, source, part, resamples, confidence, batch_size, None, seed, device, precision)
+        first = next(iter(evaluations.values()), made)
+        if (made.fingerprint, made.count) != (first.fingerprint, first.count):
+            raise LaminaError(
+                f"compare: expected runs with the same examples and split; {name} has others than {names[0]}: "
+                "name a common test set with --data"
+            )
+        evaluations[name] = made
+    pairs = [
+        paired(a, b, evaluations[a], evaluations[b], metric, direction, confidence) for a, b in itertools.combinations(names, 2)
+    ]
+    first = evaluations[names[0]]
+    return Comparison(
+        evaluations,
+        corrected(pairs, direction, points(evaluations.values(), metric, direction), confidence),
+        first.part,
+        first.count,
+    )
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Folder names, or whole paths where two folders share a name."""
+    short = [run.folder.name for run in runs]
+    names = short if len(set(short)) == len(short) else [str(run.folder) for run in runs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise LaminaError(f"compare: expected different runs; got {twice} twice")
+    return names
+
+
+def points(evaluations: Any, metric: str, direction: str) -> bool:
+    """Is the metric a share of one, such as accuracy, whose differences are told in points of a hundred?"""
+    values = [v for evaluation in evaluations for v in evaluation.metrics[metric].values()]
+    return direction == "max" and all(v is not None and 0 <= v <= 1 for v in values)
+
+
+def paired(a: str, b: str, one: Evaluation, two: Evaluation, metric: str, direction: str, confidence: float) -> Pair:
+    """The difference with its interval and its p-value, not yet corrected nor put into words."""
+    import numpy as np
+
+    values = one.metrics[metric]["value"], two.metrics[metric]["value"]
+    if values[0] is None or values[1] is None:
+        raise LaminaError(
+            f"compare: expected {metric} to be a number for every run; it is none for {a if values[0] is None else b}"
+        )
+    difference = values[0] - values[1]
+    draws = min(one.resamples, two.resamples)  # slow metrics may have been resampled fewer times for one of them
+    if not draws:
+        return Pair(a, b, metric, difference, difference, difference, 1.0, 1.0, "", mcnemar_of(one, two))
+    drawn = one.draws[metric][:draws] - two.draws[metric][:draws]
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Pair(a, b, metric, difference, float(low), float(high), two_sided(drawn), 1.0, "", mcnemar_of(one, two))
+
+
+def two_sided(drawn: np.ndarray) -> float:
+    """The p-value of no difference: twice the share of resampled differences (R,) on the rarer side of zero.
+
+    It counts the data themselves as one more draw (Davison and Hinkley, Bootstrap Methods and their Application,
+    1997, section 4.2), so that it is never zero; and it agrees with the percentile interval about significance.
+    """
+    rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction, in the order given."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    worst = 0.0
+    for rank, place in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * p_values[place]))
+        adjusted[place] = worst
+    return adjusted
+
+
+def corrected(pairs: Sequence[Pair], direction: str, in_points: bool, confidence: float) -> list[Pair]:
+    """The pairs with their corrected p-values and their verdicts in words."""
+    from dataclasses import replace
+
+    adjusted = holm([pair.p_value for pair in pairs])
+    made = [replace(pair, p_adjusted=p) for pair, p in zip(pairs, adjusted, strict=True)]
+    return [replace(pair, verdict=verdict(pair, direction, in_points, confidence, len(pairs))) for pair in made]
+
+
+def verdict(pair: Pair, direction: str, in_points: bool, confidence: float, pairs: int) -> str:
+    """The outcome in one sentence, told from the better run's side."""
+    sign = 1 if (pair.difference >= 0) == (direction == "max") else -1
+    better, worse = (pair.a, pair.b) if sign > 0 else (pair.b, pair.a)
+    turned = sign if direction == "max" else -sign
+    low, high = sorted((turned * pair.low, turned * pair.high))
+    scale = 100 if in_points else 1
+
+    def told(value: float) -> str:
+        return f"{scale * value:.1f}" if in_points else f"{value:.4g}"
+
+    unit = f"points of {pair.metric}" if in_points else f"in {pair.metric}"
+    percent = f"{100 * confidence:g}%"
+    if pair.p_adjusted < SIGNIFICANT:
+        return (
+            f"{better} is better than {worse} by {told(abs(pair.difference))} {unit} "
+            f"({percent} interval {told(low)} to {told(high)}): more than chance"
+        )
+    after = " after correcting for several comparisons" if pairs > 1 and pair.p_value < SIGNIFICANT else ""
+    return (
+        f"no significant difference between {pair.a} and {pair.b}{after}: {told(abs(pair.difference))} {unit} "
+        f"in favour of {better} "
+        f"({percent} interval {told(low)} to {told(high)})"
+        if pair.difference
+        else f"no difference between {pair.a} and {pair.b} in {pair.metric}"
+    )
+
+
+def mcnemar_of(one: Evaluation, two: Evaluation) -> McNemar | None:
+    """The table of right and wrong, where predictions carry `label` and the truth stands in a column that both share."""
+    import numpy as np
+
+    truth = one.examples.get("label")
+    if truth is None or "label" not in one.predictions or "label" not in two.predictions:
+        return None
+    right = [np.asarray([str(t) for t in truth]) == np.asarray([str(v) for v in e.predictions["label"]]) for e in (one, two)]
+    return mcnemar(*right)
+
+
+def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
+    """McNemar's exact test, two-sided, over correctness (N,) of two runs: a fair coin decides each discordant example."""
+    only_a = int((right_a & ~right_b).sum())
+    only_b = int((~right_a & right_b).sum())
+    both = int((right_a & right_b).sum())
+    return McNemar(both, only_a, only_b, len(right_a) - both - only_a - only_b, sign_test(only_a, only_b))
+
+
+def sign_test(a: int, b: int) -> float:
+    """P of a split at least as uneven as a to b under a fair coin; exact, in whole numbers."""
+    total = a + b
+    tail = sum(math.comb(total, k) for k in range(min(a, b) + 1))
+    return min(1.0, float(2 * tail / 2**total)) if total < 1000 else min(1.0, 2 * _log_tail(total, min(a, b)))
+
+
+def _log_tail(total: int, most: int) -> float:
+    """P(X <= most) for `total` fair coins, summed in logarithms: 2**total is beyond a float."""
+    logs = [
+        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) - total * math.log(2) for k in range(most + 1)
+    ]
+    top = max(logs)
+    return math.exp(top) * math.fsum(math.exp(value - top) for value in logs)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Tables for people: the metrics of every run, then every pair, then the verdicts."""
+    from lamina.terminal import figure, print_table
+
+    first = next(iter(comparison.evaluations.values()))
+    names = list(comparison.evaluations)
+
+    def cell(value: dict[str, float | None]) -> str:
+        return f"{figure(value['value'])} ({figure(value['low'])} to {figure(value['high'])})"
+
+    nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
+    rows = [
+        [metric, *[cell(comparison.evaluations[name].metrics.get(metric, nothing)) for name in names]] for metric in first.metrics
+    ]
+    if len(names) > 3:  # many runs fit better downwards
+        metric = comparison.pairs[0].metric
+        headers, rows = ["run", metric], [[name, cell(comparison.evaluations[name].metrics[metric])] for name in names]
+    else:
+        headers = ["metric", *names]
+    print_table(headers, rows, f"{comparison.count:,} examples of {comparison.part}")
+    corrected_header = ["p (Holm)"] if len(comparison.pairs) > 1 else []
+    pair_rows = [
+        [f"{p.a} - {p.b}", p.difference, p.low, p.high, figure(p.p_value), *([figure(p.p_adjusted)] if corrected_header else [])]
+        for p in comparison.pairs
+    ]
+    print_table([comparison.pairs[0].metric, "difference", "from", "to", "p", *corrected_header], pair_rows)
+    tested = [(p, p.mcnemar) for p in comparison.pairs if p.mcnemar]
+    if tested:
+        rows = [[f"{p.a} - {p.b}", m.both, m.only_a, m.only_b, m.neither, figure(m.p_value)] for p, m in tested]
+        print_table(["examples right", "both", "first only", "second only", "neither", "McNemar p"], rows)
+    for pair in comparison.pairs:
+        print(pair.verdict)

@@ -1,0 +1,17 @@
+"""Small real data that comes with a dependency, so that everything can be tried without a download."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def digits() -> tuple[np.ndarray, list[str]]:
+    """1797 handwritten digits: uint8 (N, 1, 8, 8) in 0..255, and their names "0" to "9".
+
+    scikit-learn's copy of the UCI optical digits (Alpaydin and Kaynak, 1998): counts 0..16 of ink in blocks of 4 x 4.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)  # type: ignore[union-attr]
+    return pixels[:, None], [str(y) for y in bunch.target]  # type: ignore[union-attr]

@@ -1,0 +1,122 @@
+"""What is wrong with the data, found before anything is trained: `lamina scan`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from lamina.data.source import Finding, Source
+from lamina.errors import LaminaError
+
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+def scan(source: Source) -> list[Finding]:
+    """Every defect of a set of pictures or of a table: errors first, then warnings, then notes, in a fixed order.
+
+    The layout is detected as training detects it. Raises LaminaError where there is no data to look at.
+    """
+    if source.data is None:
+        raise LaminaError("nothing to scan: name a folder or a table with --data")
+    if holds_pictures(source):
+        found = scan_images(source)
+    else:
+        from lamina.data.tables import scan_table
+
+        found = scan_table(source)
+    return sorted(found, key=lambda f: _ORDER[f.severity])  # stable: the order within each is the finder's
+
+
+def scan_images(source: Source) -> list[Finding]:
+    """Defects of labelled pictures: of single files, and of the set as a whole."""
+    from lamina.data import defects
+    from lamina.data.image_layouts import list_images
+    from lamina.data.images import file_findings, read_listing
+
+    listing = list_images(source)
+    pictures, facts = read_listing(listing)
+    found = listing.findings + defects.capped(file_findings(listing, facts), limit=1000)
+    good = [row for row, content in enumerate(facts.hashes) if content]
+    hashes, parts = [facts.hashes[i] for i in good], [listing.parts[i] for i in good]
+    labels, names = [listing.labels[i] for i in good], [listing.names[i] for i in good]
+    sizes = [facts.sizes[i] for i in good]
+    found += defects.across_parts(hashes, parts, names)
+    found += defects.duplicates(hashes, parts, names)
+    found += defects.conflicts(hashes, labels, names)
+    found += defects.near_duplicates(pictures.take(good), hashes, sizes, names, labels)
+    found += defects.classes(labels, parts)
+    shapes = Counter(f"{width} x {height}" for _, height, width in sizes)
+    if len(shapes) > 1:
+        common = ", ".join(f"{count} of {shape}" for shape, count in sorted(shapes.items(), key=lambda x: (-x[1], x[0]))[:3])
+        found.append(Finding("mixed-sizes", f"pictures of {len(shapes)} sizes ({common}{', ...' if len(shapes) > 3 else ''}): "
+                             f"all are brought to {facts.shape[2]} x {facts.shape[1]}, the shorter side made to fit and the centre kept",
+                             str(source.data) if isinstance(source.data, (str, os.PathLike)) else None, severity="note"))  # fmt: skip
+    colors = Counter(c for c, _, _ in sizes)
+    if len(colors) > 1:
+        found.append(Finding("mixed-colors", f"{colors[1]} gray pictures among {colors[3]} in colour: gray is repeated in all three channels",
+                             severity="note"))  # fmt: skip
+    return found
+
+
+def summary(findings: list[Finding]) -> dict[str, int]:
+    """How many findings of each code, errors first; those that a capped list only counts are not included."""
+    return dict(Counter(f.code for f in sorted(findings, key=lambda f: (_ORDER[f.severity], f.code))))
+
+
+def holds_pictures(source: Source) -> bool:
+    """Whether the data is pictures rather than a table: by its layout, or by a column of paths to pictures."""
+    from lamina.data.image_layouts import IMAGE_COLUMNS, TABLES
+
+    data: Any = source.data
+    if not isinstance(data, (str, os.PathLike)):
+        return _array_of_pictures(data)
+    path = Path(data)
+    if str(data).startswith("hf:") or source.image is not None or path.is_dir():
+        return True
+    if path.suffix.lower() not in TABLES or not path.is_file():
+        return path.suffix.lower() not in TABLES
+    return _first_row_names_picture(path, IMAGE_COLUMNS)
+
+
+def _array_of_pictures(data: Any) -> bool:
+    if isinstance(data, dict):
+        data = data.get("image", next(iter(data.values()), None))
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        data = data[0]
+    return getattr(data, "ndim", 3) >= 3
+
+
+def _first_row_names_picture(path: Path, columns: tuple[str, ...]) -> bool:
+    """Whether the first row of a table names a picture file (or holds one, in Parquet)."""
+    from lamina.modalities.image import is_picture_name
+
+    row: dict[str, Any] = {}
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as parquet
+
+        try:
+            for batch in parquet.ParquetFile(path).iter_batches(batch_size=1):
+                row = batch.to_pylist()[0]
+                break
+        except Exception:
+            return False
+    else:
+        import csv
+        import json
+
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            lines = [line for _, line in zip(range(2), file, strict=False)]
+        try:
+            if path.suffix.lower() in (".jsonl", ".ndjson"):
+                row = json.loads(lines[0])
+            else:
+                delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=lines[0].count)
+                row = next(csv.DictReader(lines, delimiter=delimiter))
+        except (ValueError, StopIteration, IndexError, csv.Error):
+            return False
+    if not isinstance(row, dict):
+        return False
+    values = [v for k, v in row.items() if str(k).lower() in columns]
+    return any(isinstance(v, dict) or (isinstance(v, str) and is_picture_name(v)) for v in values)

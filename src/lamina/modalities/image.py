@@ -1,0 +1,570 @@
+"""Pictures: reading files of any common kind into uint8 arrays, resizing them, and holding many of them lazily.
+
+Everything is raw pixels in 0..255, first axis channels. Nothing is half read, and nothing is silently distorted:
+16-bit values are rounded (v / 257), transparency is composited over white, CMYK is converted, the camera's EXIF
+orientation is applied.
+
+Shapes: N pictures, C channels (1 gray, 3 red-green-blue), H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from lamina.errors import LaminaError
+from lamina.modalities.jpeg import finish_jpeg, looks_cut_off
+from lamina.task import Columns
+
+READER_VERSION = 1
+"""Raised whenever the same file would give other pixels, so that packs made by older readers are made again."""
+
+MAX_PIXELS = 100_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "MPO", "AVIF")
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .mpo .avif".split())
+_MAGIC = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
+_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+_THREADS = min(8, os.cpu_count() or 1)
+
+Channels = Literal[1, 3]
+Shape = tuple[int, int, int]
+"""(C, H, W)"""
+
+
+class BadPicture(LaminaError):
+    """A picture that cannot be used. `code` is a stable name such as `truncated-image`; `file` names the picture."""
+
+    def __init__(self, code: str, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.code, self.file, self.reason = code, file, reason
+
+
+def name_of(source: Any) -> str:
+    """What to call a picture in a message: its path, or what kind of thing it is."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)  # type: ignore[return-value]
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", "") or "picture"
+    return "picture"
+
+
+def read_picture(source: Any, channels: Channels | None = None, notes: list[str] | None = None) -> np.ndarray:
+    """One picture as uint8 (C, H, W).
+
+    source: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, C) or (C, H, W).
+    channels: 1 or 3 to convert to; None keeps gray pictures gray (C = 1) and gives C = 3 for all others.
+    notes: a list that receives what is worth knowing (a file of several frames, of which the first is read).
+    Raises BadPicture for what cannot be read whole and faithfully. Floating-point TIFF is read where all its values
+    lie in 0..1, and refused otherwise, because no range can be assumed. A file that lacks only its end marker, with
+    every pixel there, is read.
+    """
+    if isinstance(source, np.ndarray):
+        pixels = _from_array(source)
+    elif isinstance(source, Image.Image):
+        pixels = _decode(source.copy(), None, name_of(source))
+    else:
+        pixels = _from_file(source, notes)
+    return pixels if channels is None else convert(pixels, channels)
+
+
+def measure(source: Any) -> Shape:
+    """The (C, H, W) that `read_picture` will give, from the header alone. Raises BadPicture."""
+    if isinstance(source, np.ndarray):
+        return _from_array(source).shape  # type: ignore[return-value]
+    if isinstance(source, Image.Image):
+        image = source
+    else:
+        name = name_of(source)
+        image = _open(io.BytesIO(source) if isinstance(source, bytes) else name, name)
+    try:
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return (1 if _is_gray(image) else 3), height, width
+    finally:
+        if image is not source:
+            image.close()
+
+
+def convert(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Gray to red-green-blue or back, for (..., C, H, W). Luma as in ITU-R BT.601, rounded as PIL rounds it."""
+    if pixels.shape[-3] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-3)
+    red, green, blue = (pixels[..., c, :, :].astype(np.uint32) for c in range(3))
+    gray = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return gray.astype(np.uint8)[..., None, :, :]
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The shorter side made to fit, the centre kept, as uint8 (C, height, width). Antialiased bilinear (PIL's)."""
+    rows, columns = picture.shape[1:]
+    if (rows, columns) == (height, width):
+        return picture
+    scale = max(height / rows, width / columns)
+    kept_h, kept_w = min(rows, height / scale), min(columns, width / scale)
+    top, left = (rows - kept_h) / 2, (columns - kept_w) / 2
+    hwc = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+    small = Image.fromarray(hwc).resize((width, height), Image.Resampling.BILINEAR, (left, top, left + kept_w, top + kept_h))
+    return _chw(np.asarray(small))
+
+
+def fit(picture: np.ndarray, shape: Shape) -> np.ndarray:
+    """A picture (C, H, W) at `shape`: converted and resized where it differs."""
+    return resize(convert(picture, shape[0]), shape[1], shape[2])
+
+
+class Pictures:
+    """A lazy column of pictures at one shape: rows of a packed array or memory map, or files decoded when asked for."""
+
+    def __init__(self, pixels: np.ndarray | None = None, files: Sequence[Any] = (), shape: Shape | None = None,
+                 rows: np.ndarray | None = None) -> None:  # fmt: skip
+        """Either `pixels`, uint8 (M, C, H, W), or `files` (what read_picture takes) with the `shape` to give them.
+
+        rows: which of them, in order; None for all.
+        """
+        if pixels is not None and (pixels.dtype != np.uint8 or pixels.ndim != 4):
+            raise ValueError(f"pixels must be uint8 (N, C, H, W), not {pixels.dtype} {pixels.shape}")
+        if pixels is None and shape is None:
+            raise ValueError("files need a shape")
+        self._pixels = None if pixels is None else np.asarray(pixels)  # a plain view: memmap's own indexing is slow
+        self._files = files
+        self._rows = rows
+        self._shape: Shape = shape if pixels is None else pixels.shape[1:]  # type: ignore[assignment]
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of every picture."""
+        return self._shape
+
+    @property
+    def packed(self) -> bool:
+        """Whether rows come from memory or a memory map; otherwise each is decoded from its file."""
+        return self._pixels is not None
+
+    def __len__(self) -> int:
+        if self._rows is not None:
+            return len(self._rows)
+        return len(self._files if self._pixels is None else self._pixels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 (C, H, W)."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.gather([index])[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Pictures:
+        """The pictures at `indices`, still unread."""
+        return Pictures(self._pixels, self._files, self._shape, self._where(indices))
+
+    def gather(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """uint8 (N, C, H, W) of the pictures at `indices`. Files are decoded by several threads."""
+        where = self._where(indices)
+        if self._pixels is not None:
+            return self._pixels.take(where, axis=0)
+        pixels = np.empty((len(where), *self._shape), np.uint8)
+
+        def read(place: int) -> None:
+            source = self._files[int(where[place])]
+            pixels[place] = fit(read_picture(source), self._shape)
+
+        if len(where) < 4:
+            for place in range(len(where)):
+                read(place)
+        else:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                list(pool.map(read, range(len(where))))
+        return pixels
+
+    def array(self) -> np.ndarray:
+        """uint8 (N, C, H, W) of them all; no copy where the rows are one stretch of a packed array."""
+        if self._pixels is None:
+            return self.gather(np.arange(len(self)))
+        rows = self._rows
+        if rows is None:
+            return self._pixels
+        if len(rows) and rows[0] >= 0 and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all()):
+            return self._pixels[rows[0] : rows[-1] + 1]
+        return self._pixels.take(rows, axis=0)
+
+    def _where(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        chosen = np.asarray(indices, dtype=np.int64)
+        if self._rows is not None:
+            return self._rows[chosen]
+        return np.where(chosen < 0, chosen + len(self), chosen)
+
+
+def pictures(column: Any, shape: Shape) -> np.ndarray:
+    """A column of raw pictures as uint8 (N, C, H, W) at `shape`: the path from raw to tensors.
+
+    column: Pictures; an array (N, H, W), (N, H, W, C) or (N, C, H, W); or a list of whatever read_picture takes.
+    Pictures of another size or colour are converted and resized. Raises LaminaError for floats that are not 0..255.
+    """
+    if isinstance(column, Pictures):
+        whole = column.array()
+    elif isinstance(column, np.ndarray):
+        whole = stack_of(column, shape)
+    else:
+        whole = np.empty((len(column), *shape), np.uint8)
+        for place, source in enumerate(column):
+            if isinstance(source, np.ndarray) and source.shape == shape:
+                whole[place] = _as_uint8(source, "picture")
+            else:
+                whole[place] = fit(read_picture(source), shape)
+        return whole
+    whole = convert(whole, shape[0])
+    if whole.shape[2:] == shape[1:]:
+        return whole
+    resized = np.empty((len(whole), *shape), np.uint8)
+    for place, picture in enumerate(whole):
+        resized[place] = resize(picture, shape[1], shape[2])
+    return resized
+
+
+def stack_of(array: np.ndarray, shape: Shape | None = None) -> np.ndarray:
+    """Many pictures in one array, as uint8 (N, C, H, W). `shape` (C, H, W) settles arrays that read two ways."""
+    if array.ndim not in (3, 4):
+        raise LaminaError(f"pictures must be an array (N, H, W), (N, H, W, C) or (N, C, H, W), not {array.shape}")
+    array = _as_uint8(array, "pictures")
+    if array.ndim == 3:
+        return array[:, None]
+    if shape is not None and array.shape[1:] == shape:
+        return array
+    if _channels_last(array.shape[1:]):
+        array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    return _without_alpha(array)
+
+
+def gather_inputs(sources: Sequence[Any], asks: tuple[str, ...] = ("image",)) -> Columns:
+    """What `lamina predict` points at, as columns `image` (what read_picture takes) and `source` (a name for each).
+
+    sources: files, folders (searched whole, in order of name), `-` for standard input (the bytes of one picture, or a
+    path a line), arrays and PIL images. Raises LaminaError where a path does not exist or a folder holds no picture.
+    """
+    if asks != ("image",):
+        raise LaminaError(f"pictures alone cannot be answered: this model asks for {', '.join(asks)}")
+    images: list[Any] = []
+    names: list[str] = []
+    for source in _paths_from_standard_input(sources):
+        if isinstance(source, (str, os.PathLike)):
+            found = _files_of(Path(source))
+            images += found
+            names += found
+        else:
+            images.append(source)
+            names.append("standard input" if isinstance(source, bytes) else f"picture {len(names) + 1}")
+    return {"image": images, "source": names}
+
+
+def _paths_from_standard_input(sources: Sequence[Any]) -> Iterator[Any]:
+    for source in sources:
+        if not (isinstance(source, str) and source == "-"):
+            yield source
+            continue
+        data = sys.stdin.buffer.read()
+        if not data.strip():
+            raise LaminaError("standard input is empty: expected a picture's bytes, or a path a line")
+        if data.startswith(_MAGIC) and b"\0" in data or data[4:12] == b"ftypavif":
+            yield data
+            continue
+        try:
+            yield from (line for line in data.decode().splitlines() if line.strip())
+        except UnicodeDecodeError:
+            raise LaminaError("standard input holds neither a picture nor lines of paths") from None
+
+
+def _files_of(path: Path) -> list[str]:
+    if path.is_dir():
+        found = picture_files(path)
+        if not found:
+            raise LaminaError(f"{path}: no picture in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        return found
+    if not path.exists():
+        raise LaminaError(f"{path}: no such file")
+    return [str(path)]
+
+
+def picture_files(folder: Path) -> list[str]:
+    """Every picture under `folder`, however deep, sorted; hidden files and folders and `__MACOSX` are passed over."""
+    found: list[str] = []
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        found += [os.path.join(here, f) for f in files if not f.startswith(".") and is_picture_name(f)]  # noqa: PTH118
+    return sorted(found)
+
+
+def is_picture_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 (called for every file of large sets)
+
+
+# Arrays.
+
+
+def _as_uint8(array: np.ndarray, what: str) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
+    if array.dtype.kind not in "iuf":
+        raise LaminaError(f"{what}: expected numbers in 0..255, got an array of {array.dtype}")
+    low, high = (array.min(), array.max()) if array.size else (0, 255)
+    if low >= 0 and high <= 255 and (array.dtype.kind != "f" or (high > 1 and bool((array == np.rint(array)).all()))):
+        return array.astype(np.uint8)
+    hint = "values in 0..1 become (255 * x).round().astype('uint8')" if 0 <= low and high <= 1 else (
+        "16-bit values become (x / 257).round().astype('uint8')" if 0 <= low and array.dtype.kind != "f"
+        else "undo the normalization, so that black is 0 and white is 255")  # fmt: skip
+    raise LaminaError(f"{what}: expected uint8 in 0..255, got {array.dtype} in {low:g}..{high:g}; {hint}")
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a picture of this shape is (H, W, C) rather than (C, H, W)."""
+    last, first = shape[2] in (1, 2, 3, 4), shape[0] in (1, 2, 3, 4)
+    if last and first:
+        raise LaminaError(f"a picture of shape {shape} reads as (C, H, W) and as (H, W, C): name its size, or pass a file")
+    if not last and not first:
+        raise LaminaError(f"a picture of shape {shape}: expected 1, 3 or 4 channels first or last")
+    return last
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise BadPicture("unsupported-image", "array", f"expected (H, W), (H, W, C) or (C, H, W), got {array.shape}")
+    array = _as_uint8(array, "picture")
+    if array.ndim == 2:
+        return array[None]
+    if _channels_last(array.shape):
+        array = array.transpose(2, 0, 1)
+    return np.ascontiguousarray(_without_alpha(array[None])[0])
+
+
+def _without_alpha(array: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) with a second or fourth channel composited over white."""
+    if array.shape[1] in (1, 3):
+        return array
+    color, alpha = array[:, :-1].astype(np.uint16), array[:, -1:].astype(np.uint16)
+    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _chw(array: np.ndarray) -> np.ndarray:
+    return array[None].copy() if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+# Files.
+
+
+def _from_file(source: Any, notes: list[str] | None) -> np.ndarray:
+    name = name_of(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+    elif isinstance(source, (str, os.PathLike)):
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise BadPicture("unreadable-file", name, f"cannot be read: {error.strerror or error}") from None
+    else:
+        raise BadPicture(
+            "unsupported-image", name, f"expected a path, bytes, an array or a PIL image, got {type(source).__name__}"
+        )
+    if not data:
+        raise BadPicture("empty-file", name, "the file is empty")
+    with _open(io.BytesIO(data), name) as image:
+        if notes is not None and image.format in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"):
+            frames = int(getattr(image, "n_frames", 1))
+            if frames > 1:
+                notes.append(f"holds {frames} frames; the first is read")
+                image.seek(0)
+        return _decode(image, data, name)
+
+
+def _open(file: io.BytesIO | str, name: str) -> Image.Image:
+    """The header, checked. Raises BadPicture."""
+    try:
+        image = Image.open(file, formats=_formats())
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadPicture("oversized-image", name, f"more than {MAX_PIXELS // 10**6} megapixels; scale it down") from None
+    except Exception as error:
+        raise _refusal(file, name, error) from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadPicture(
+            "oversized-image", name, f"{width} x {height} is more than {MAX_PIXELS // 10**6} megapixels; scale it down"
+        )
+    if width < 1 or height < 1:
+        raise BadPicture("zero-sized-image", name, f"its size is {width} x {height}")
+    return image
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [f for f in FORMATS if f in Image.OPEN]
+
+
+def _refusal(file: io.BytesIO | str, name: str, error: Exception) -> BadPicture:
+    """Why a header could not be read."""
+    try:
+        data = file.getvalue() if isinstance(file, io.BytesIO) else Path(file).read_bytes()
+    except OSError as fault:
+        return BadPicture("unreadable-file", name, f"cannot be read: {fault.strerror or fault}")
+    if not data:
+        return BadPicture("empty-file", name, "the file is empty")
+    sizes = {b"\x89PNG": data[16:20].ljust(4, b"?") + data[20:24].ljust(4, b"?"), b"GIF8": data[6:10].ljust(4, b"?")}
+    for magic, size in sizes.items():
+        half = len(size) // 2
+        if data.startswith(magic) and (not any(size[:half]) or not any(size[half:])):
+            return BadPicture("zero-sized-image", name, "its width or height is 0")
+    if data.startswith(_MAGIC) or data[4:8] == b"ftyp" and data[8:12] == b"avif":
+        return BadPicture("truncated-image", name, "cut short or damaged in its header")
+    kind = "HEIC" if data[4:8] == b"ftyp" else "SVG" if b"<svg" in data[:1000] else None
+    try:
+        kind = kind or Image.open(io.BytesIO(data)).format
+    except Exception:
+        kind = None
+    if kind:
+        return BadPicture("unsupported-image", name, f"{kind} is not supported; save it as PNG or JPEG")
+    return BadPicture("not-an-image", name, f"not a picture ({type(error).__name__ if data[:1] else 'empty'})")
+
+
+def _decode(image: Image.Image, data: bytes | None, name: str) -> np.ndarray:
+    """uint8 (C, H, W) of an opened picture; `data` is the whole file, where there is one."""
+    deep = (
+        bool(image.tile) and ";16" in _rawmode(image.tile[0]) if data is not None and image.format in ("PNG", "TIFF") else False
+    )  # type: ignore[attr-defined]
+    try:
+        image.load()
+        if image.format in ("JPEG", "MPO") and data is not None and looks_cut_off(image):
+            image = finish_jpeg(data)
+    except Exception as error:
+        if data is None or not data.startswith(b"\xff\xd8"):
+            raise _damaged(name, error) from None
+        try:
+            image = finish_jpeg(data)
+        except Exception:
+            raise _damaged(name, error) from None
+    if deep and image.mode in ("RGB", "RGBA"):
+        hwc = _sixteen_bits(data or b"", image)
+    else:
+        hwc = _eight_bits(image, name)
+    return np.ascontiguousarray(_upright(hwc, _orientation(image)).transpose(2, 0, 1))
+
+
+def _damaged(name: str, error: Exception) -> BadPicture:
+    text = str(error).lower()
+    if any(word in text for word in ("truncat", "eof", "not enough", "could not create decoder", "expected to read")):
+        return BadPicture("truncated-image", name, "the file is cut short: not every pixel is there")
+    return BadPicture("corrupt-image", name, f"cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def _is_gray(image: Image.Image) -> bool:
+    if image.mode in ("P", "PA") and image.palette is not None:
+        palette = np.frombuffer(image.palette.getdata()[1] if image.palette.rawmode else image.palette.tobytes(), np.uint8)
+        size = len(image.palette.rawmode or image.palette.mode)
+        colors = palette[: len(palette) // size * size].reshape(-1, size)[:, :3]
+        return image.palette.mode in ("RGB", "RGBA") and bool((colors == colors[:, :1]).all())
+    return image.mode in _GRAY_MODES
+
+
+def _eight_bits(image: Image.Image, name: str) -> np.ndarray:
+    """uint8 (H, W, C) of any mode; C is 1 where the picture is gray by its mode or its palette."""
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return np.asarray(image)
+    if mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)[..., None]
+    if mode == "F":
+        return _float_pixels(np.asarray(image), name)
+    if mode.startswith("I"):
+        return _integer_pixels(image, name)
+    gray = _is_gray(image)
+    if image.has_transparency_data or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        straight = image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode))
+        rgba = np.asarray(straight.convert("RGBA")).transpose(2, 0, 1)
+        hwc = _without_alpha(rgba[None])[0].transpose(1, 2, 0)
+        return hwc[..., :1] if gray else hwc
+    if mode == "LAB":
+        raise BadPicture("unsupported-image", name, "colours in LAB are not supported; save it as RGB")
+    plain = np.asarray(image.convert("L" if gray else "RGB"))
+    return plain[..., None] if gray else plain
+
+
+def _float_pixels(values: np.ndarray, name: str) -> np.ndarray:
+    if not bool(((values >= 0) & (values <= 1)).all()):  # also false for not-a-number
+        raise BadPicture("unsupported-image", name, "floating-point values beyond 0..1; scale them to 8 or 16 bits")
+    return np.rint(values * 255).astype(np.uint8)[..., None]
+
+
+def _integer_pixels(image: Image.Image, name: str) -> np.ndarray:
+    values = np.asarray(image).astype(np.int64)
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # PIL widens their 16 bits; others may hold any range
+        raise BadPicture("unsupported-image", name, "32-bit integer values; scale them to 8 or 16 bits")
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        values = np.where(values == clear, 65535, values)
+    return ((values + 128) // 257).astype(np.uint8)[..., None]
+
+
+def _rawmode(tile: Any) -> str:
+    return tile[3] if isinstance(tile[3], str) else str(tile[3][0]) if tile[3] else ""
+
+
+def _sixteen_bits(data: bytes, image: Image.Image) -> np.ndarray:
+    """uint8 (H, W, C), rounded, of a 16-bit colour picture, of which PIL keeps the high bytes only.
+
+    The low bytes are had by decoding once more with the byte order turned round.
+    """
+    with Image.open(io.BytesIO(data), formats=_formats()) as other:
+        turned = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
+                  "LA;16B": "RGBA", "RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B"}  # fmt: skip
+        raw = _rawmode(other.tile[0])  # type: ignore[attr-defined]
+        high = np.asarray(image)
+        if raw not in turned or (raw.endswith("N") and sys.byteorder == "big"):
+            return _eight_bits(image, "")
+        other.tile = [  # type: ignore[attr-defined]
+            (*tile[:3], turned[raw] if isinstance(tile[3], str) else (turned[raw], *tile[3][1:]))
+            for tile in other.tile  # type: ignore[attr-defined]
+        ]
+        low = np.asarray(other)
+    if raw == "LA;16B":  # two 16-bit channels, read as four bytes
+        values = low[..., [0, 2]].astype(np.int64) * 256 + low[..., [1, 3]]
+    else:
+        values = high.astype(np.int64) * 256 + low
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and values.shape[-1] == 3:
+        values = np.where((values == np.asarray(clear)).all(-1, keepdims=True), 65535, values)
+    if values.shape[-1] in (2, 4):
+        color, alpha = values[..., :-1], values[..., -1:]
+        values = (color * alpha + 65535 * (65535 - alpha) + 32767) // 65535
+    return ((values + 128) // 257).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8 (1 is upright). Broken EXIF does not make a picture bad."""
+    if not ("exif" in image.info or "XML:com.adobe.xmp" in image.info or "xmp" in image.info or image.format in ("TIFF", "MPO")):
+        return 1
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(hwc: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation: 2 to 4 flip, 5 to 8 also swap rows and columns."""
+    if orientation >= 5:
+        hwc = hwc.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        hwc = hwc[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        hwc = hwc[::-1]
+    return hwc

@@ -1,0 +1,231 @@
+"""The artifact: a folder that people and other tools can read, and that opens without running anybody's code.
+
+run.json             task, every hyperparameter, versions, seed, data fingerprint, status, metrics, a hash per tensor
+model.safetensors    weights
+processor/           what `prepare` learned: class names, column statistics, as plain files
+metrics.jsonl        every number logged, in order
+checkpoints/         resumable state
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from lamina.errors import LaminaError
+from lamina.files import read_json, sync_folder, write_json
+from lamina.find import find_task
+from lamina.task import Forward, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lamina.data.source import Data, Source
+
+FORMAT = 1
+"""The version of the layout above. A reader refuses a newer one and keeps reading every older one."""
+
+
+class Run:
+    """One trained model and everything that is known about it."""
+
+    def __init__(self, folder: Path, info: dict[str, Any], task: Task) -> None:
+        self.folder = folder
+        self.info = info
+        self.task = task
+
+    @staticmethod
+    def load(path: str | Path, task_file: str | Path | None = None) -> Run:
+        """Open the run in the folder `path`. An application of one's own is named again by `task_file`.
+
+        Raises LaminaError where the folder holds no run, or one written by a newer Lamina.
+        """
+        folder = Path(path)
+        if not (folder / "run.json").is_file():
+            raise LaminaError(f"{folder}: expected a run's folder, holding run.json; {_what_is(folder)}")
+        try:
+            info = read_json(folder / "run.json")
+            written, name = info["format"], info["task"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise LaminaError(f"{folder / 'run.json'}: expected the JSON that Lamina writes; {error}") from error
+        if not isinstance(written, int) or written > FORMAT:
+            raise LaminaError(f"{folder}: expected a run of format {FORMAT} or older; got {written!r}: it needs a newer Lamina")
+        if info.get("task_file") and task_file is None:
+            raise LaminaError(
+                f"{folder}: its application is a file of one's own ({info['task_file']}); name it with --task {info['task_file']}"
+            )
+        kind = find_task(task_file or name)
+        if kind.name != name:
+            raise LaminaError(f"{task_file}: expected the application {name!r} that made {folder}; got {kind.name!r}")
+        known = {f.name for f in dataclasses.fields(kind)}
+        fields = {key: _frozen(value) for key, value in info["hyperparameters"].items() if key in known}
+        return Run(folder, info, kind(**fields).load_processor(folder / "processor"))
+
+    @staticmethod
+    def create(folder: Path, info: dict[str, Any], task: Task) -> Run:
+        """A new run: what is known before the first step, on disk."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "processor").mkdir(exist_ok=True)
+        task.save_processor(folder / "processor")
+        run = Run(folder, {"format": FORMAT, **info, "versions": versions()}, task)
+        run.update()
+        return run
+
+    def update(self, **values: Any) -> None:
+        """Change run.json, whole or not at all."""
+        self.info.update(values)
+        write_json(self.folder / "run.json", self.info)
+
+    def save_weights(self, model: nn.Module) -> None:
+        """Write model.safetensors, and its hashes into run.json."""
+        from safetensors.torch import save_file
+
+        tensors = named_tensors(model)
+        partial = self.folder / ".model.safetensors.tmp"
+        save_file(tensors, partial, metadata={"lamina": self.info["versions"]["lamina"], "task": self.info["task"]})
+        from lamina.train.checkpoint import sync_file
+
+        sync_file(partial)
+        partial.replace(self.folder / "model.safetensors")
+        sync_folder(self.folder)
+        self.update(weights={name: tensor_hash(tensor) for name, tensor in tensors.items()})
+
+    def model(self) -> nn.Module:
+        """The model with its weights, evaluating, on the CPU.
+
+        Raises LaminaError where training has not finished, or a weight is not what run.json says.
+        """
+        from safetensors.torch import load_file
+
+        path = self.folder / "model.safetensors"
+        if not path.is_file():
+            raise LaminaError(
+                f"{self.folder}: its training has not finished ({self.info.get('status')}); go on with --resume {self.folder}"
+            )
+        try:
+            tensors = load_file(path)
+        except Exception as error:  # safetensors raises its own kinds
+            raise LaminaError(f"{path}: expected a whole safetensors file; {error}") from error
+        for name, expected in self.info["weights"].items():
+            if name not in tensors or tensor_hash(tensors[name]) != expected:
+                raise LaminaError(
+                    f"{path}: the weight {name!r} is not the one that run.json describes; the file was changed or damaged"
+                )
+        model = self.task.model()
+        load_tensors(model, tensors)
+        return model.eval()
+
+    def forward(self, device: str = "auto", precision: str | None = None) -> Forward:
+        """The model as a function for answering: on `device`, without gradients, outputs in float32 on the CPU."""
+        from lamina.train.precision import pick_device, pick_precision
+
+        where = pick_device(device)
+        asked = precision or self.info.get("precision", "auto")
+        return forward_of(self.model().to(where), pick_precision(asked, where)[0], where)
+
+    def source(self) -> Source:
+        """Where the data came from."""
+        from lamina.data.source import Source
+
+        return Source(**self.info["source"])
+
+    def data(self) -> Data:
+        """The data that this run was trained on, read again and split the same way. Warns nobody: see `same_data`."""
+        if self.info["source"].get("data") == "<memory>":
+            raise LaminaError(f"{self.folder}: it was trained on arrays in memory, which a run does not keep; name the data")
+        return self.task.read(self.source())
+
+    def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:
+        """Answers to inputs: one, or a list, of files, arrays or rows. See `lamina.predict`."""
+        from lamina.predict import predict
+
+        many = inputs if isinstance(inputs, Sequence) and not isinstance(inputs, (str, bytes)) else [inputs]
+        return list(predict(self, many, **options))
+
+    def evaluate(self, data: Any = None, **options: Any) -> Any:
+        """Metrics with confidence intervals. See `lamina.evaluate`."""
+        from lamina import evaluate
+
+        return evaluate(self, data, **options)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.info['task']}, {self.info.get('status')})"
+
+
+def forward_of(model: nn.Module, precision: str, device: Any) -> Forward:
+    """`model` as a Forward for answering: inputs moved to it, no gradients, float32 outputs on the CPU."""
+    import torch
+
+    from lamina.train.precision import autocast, float32, has_convolutions
+
+    if device.type != "mps" and has_convolutions(model):
+        model = cast("nn.Module", model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+    def forward(*inputs: Tensor) -> Any:
+        with torch.inference_mode(), autocast(precision, device):
+            output = float32(model(*[x.to(device) for x in inputs]))
+        return {name: value.cpu() for name, value in output.items()} if isinstance(output, dict) else output.cpu()
+
+    return forward
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; a parameter that two modules share stands once, under its first name."""
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor.detach().cpu().contiguous()
+    return tensors
+
+
+def load_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Copy `tensors` into `model`. Raises LaminaError naming what is missing, extra or of another shape."""
+    own = named_tensors(model)
+    wrong = sorted(own.keys() ^ tensors.keys()) or sorted(n for n in own if own[n].shape != tensors[n].shape)
+    if wrong:
+        raise LaminaError(f"weights: expected those of this model; {wrong[0]!r} is missing, extra or of another shape")
+    model.load_state_dict(tensors, strict=False)  # shared parameters stand once: not strict, checked above
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """BLAKE2 of the bytes of a tensor."""
+    import torch
+
+    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.blake2b(raw.tobytes(), digest_size=16).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What made a run: Lamina, Python, and the libraries that its numbers depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("lamina", "torch", "numpy", "pillow", "scikit-learn"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def next_folder(task: str) -> Path:
+    """runs/TASK-01, or the next number that is free."""
+    taken = {path.name for path in Path("runs").glob(f"{task}-*")}
+    number = next(n for n in range(1, 10**6) if f"{task}-{n:02d}" not in taken)
+    return Path("runs") / f"{task}-{number:02d}"
+
+
+def _frozen(value: Any) -> Any:
+    """JSON lists back to the tuples that frozen dataclasses hold."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _what_is(path: Path) -> str:
+    if not path.exists():
+        return "there is no such folder"
+    return "it holds none" if path.is_dir() else "it is a file"

@@ -1,0 +1,339 @@
+"""Image classification: a picture in, one of K labels out.
+
+Data: a folder per class, a table with paths and labels, idx files, a `datasets` set, or arrays. Without data: the 8x8
+digits that scikit-learn ships. The defaults are chosen from what the pictures are (their size, their number, whether
+mirroring leaves them what they are), never from which set it is.
+
+Legend: B examples, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from typing_extensions import Doc
+
+from lamina.errors import LaminaError
+from lamina.task import Batch, Columns, Forward, Input, Mode, Output, Task, learned
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from lamina.data.source import Data, Source
+    from lamina.decode.classes import Classes
+    from lamina.train.recipe import Recipe
+
+Model = Literal[
+    "auto", "mlp", "convnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet20", "resnet32", "resnet44", "resnet56",
+    "convnext-atto", "convnext-femto", "convnext-pico", "convnext-nano", "convnext-tiny", "convnext-small", "convnext-base",
+    "vit-tiny", "vit-small", "vit-base",
+]  # fmt: skip
+
+SMALL = 64
+"""Pictures up to this many pixels a side are small: stems that do not shrink them, and the fast network for them."""
+
+
+@dataclass(frozen=True)
+class ImageClassification(Task):
+    """A picture in, one of K labels out, with its probability."""
+
+    model_name: Annotated[Model, Doc("the network; auto: convnet for small pictures, resnet18 for larger ones")] = "auto"
+    size: Annotated[
+        int | None, Doc("height and width in pixels (default: their own where all are equal and small, else 128)")
+    ] = None
+    width: Annotated[float, Doc("multiplies the width of convnet, resnet and mlp")] = 1.0
+    activation: Annotated[Literal["relu", "sigmoid", "tanh", "gelu"], Doc("activation function of mlp")] = "relu"
+    dropout: Annotated[float, Doc("share of features dropped before the last layer")] = 0.0
+    drop_path: Annotated[float, Doc("share of residual blocks skipped at the last depth (stochastic depth)")] = 0.0
+    augment_with: Annotated[
+        Literal["auto", "none", "light", "trivial", "augmix"],
+        Doc("light: shifts, and mirrors where they leave a class what it is; trivial: TrivialAugment; augmix: AugMix"),
+    ] = "auto"
+    mirror: Annotated[
+        Literal["auto", "on", "off"], Doc("mirror pictures left to right; auto: where the data shows that classes survive it")
+    ] = "auto"
+    shift: Annotated[int | None, Doc("pixels by which pictures are shifted (default: a sixteenth of the size, at least one)")] = (
+        None
+    )
+    cutout: Annotated[int, Doc("side in pixels of a square that is blanked; 0 for none")] = 0
+    mixup: Annotated[float, Doc("alpha of mixup; 0 for none")] = 0.0
+    cutmix: Annotated[float, Doc("alpha of cutmix; 0 for none")] = 0.0
+    label_smoothing: Annotated[float, Doc("probability given to the other classes")] = 0.1
+    class_weights: Annotated[Literal["none", "balanced"], Doc("balanced: rare classes count more in the loss")] = "none"
+
+    classes: tuple[str, ...] = learned(())
+    shape: tuple[int, ...] = learned(())
+    mean: tuple[float, ...] = learned(())
+    std: tuple[float, ...] = learned(())
+    network: str = learned("")
+    mirrored: bool = learned(False)
+    weights: tuple[float, ...] = learned(())
+
+    name: ClassVar[str] = "image-classification"
+    about: ClassVar[str] = "a picture -> one of K labels"
+    formats: ClassVar[tuple[str, ...]] = (
+        "folder per class",
+        "CSV/Parquet/JSONL with path and label",
+        "idx files",
+        "datasets",
+        "arrays",
+    )
+
+    @property
+    def headline(self) -> tuple[str, Literal["max", "min"]]:
+        return "accuracy", "max"
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return (Input("image", ("B", *self.shape), "uint8", "image", 0.0, 255.0),)
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return ("image",)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ("label",)
+
+    @property
+    def decoder(self) -> Classes:
+        from lamina.decode.classes import Classes
+
+        return Classes(self.classes)
+
+    def read(self, source: Source) -> Data:
+        from lamina.data.demo import digits
+        from lamina.data.images import read_images
+
+        return read_images(source, size=self.size, demo=digits)
+
+    def prepare(self, data: Data) -> ImageClassification:
+        import numpy as np
+
+        from lamina.data.columns import length, take
+
+        if length(data.train) == 0:
+            raise LaminaError("data: expected at least one training example; found none")
+        labels = np.asarray(data.train["label"])
+        classes, counts = np.unique(labels, return_counts=True)
+        if len(classes) < 2:
+            raise LaminaError(f"data: expected at least two classes; found {len(classes)} ({', '.join(map(str, classes))})")
+        some = take(data.train, np.linspace(0, len(labels) - 1, min(len(labels), 5000)).astype(int))
+        pixels_NCHW: np.ndarray = some["image"].array()  # type: ignore[attr-defined]
+        shape = pixels_NCHW.shape[1:]
+        deviation = pixels_NCHW.std((0, 2, 3), dtype=np.float64)
+        if self.mirror == "auto":
+            mirrored = survives_mirroring(pixels_NCHW, np.asarray(some["label"]))
+        else:
+            mirrored = self.mirror == "on"
+        network = self.model_name
+        if network == "auto":
+            network = (
+                "convnet" if min(shape[1:]) >= 8 and max(shape[1:]) <= SMALL else ("mlp" if max(shape[1:]) < 8 else "resnet18")
+            )
+        balanced = len(labels) / (len(classes) * counts)
+        return dataclasses.replace(
+            self,
+            classes=tuple(str(c) for c in classes),
+            shape=tuple(int(n) for n in shape),
+            mean=tuple(pixels_NCHW.mean((0, 2, 3), dtype=np.float64).tolist()),
+            std=tuple(np.where(deviation > 1e-3, deviation, 1.0).tolist()),
+            network=network,
+            mirrored=bool(mirrored),
+            weights=tuple(balanced.tolist()) if self.class_weights == "balanced" else (),
+        )
+
+    def encode(self, columns: Columns, mode: Mode) -> Batch:
+        import torch
+
+        from lamina.modalities.image import pictures
+
+        batch = {"image": torch.from_numpy(pictures(columns["image"], self.shape))}  # type: ignore[arg-type]
+        if mode != "predict":
+            batch["label"] = torch.from_numpy(self.decoder.codes(columns["label"]))
+        return batch
+
+    def model(self) -> nn.Module:
+        return build(self)
+
+    def init(self, model: nn.Module, data: Data) -> None:
+        from lamina.data.columns import length, take
+        from lamina.models.convnet import ConvNet
+
+        if isinstance(model, ConvNet):
+            some = take(data.train, range(min(5000, length(data.train))))
+            model.set_whitening(self.encode(some, "train")["image"])
+
+    def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
+        from lamina.modalities import augment
+
+        x_BCHW, label_BK = batch["image"], augment.one_hot(batch["label"], len(self.classes), self.label_smoothing)
+        if self.augment_with != "none":
+            side = min(self.shape[1:])
+            if self.mirrored:
+                x_BCHW = augment.flip(x_BCHW, generator)
+            if side > 2 * SMALL - 1:
+                x_BCHW = augment.resized_crop(x_BCHW, generator, scale=(0.35, 1.0))
+            else:
+                x_BCHW = augment.crop(x_BCHW, max(1, side // 16) if self.shift is None else self.shift, generator)
+        if self.augment_with == "trivial":
+            x_BCHW = augment.trivial_augment(x_BCHW, generator)
+        elif self.augment_with == "augmix":
+            x_BCHW = augment.aug_mix(x_BCHW, generator)
+        if self.cutout:
+            x_BCHW = augment.cutout(x_BCHW, self.cutout, generator, fill=self.mean)
+        if self.mixup:
+            x_BCHW, label_BK = augment.mixup(x_BCHW, label_BK, self.mixup, generator)
+        if self.cutmix:
+            x_BCHW, label_BK = augment.cutmix(x_BCHW, label_BK, self.cutmix, generator)
+        augmented = {"image": x_BCHW, "label": label_BK}
+        if self.weights:
+            augmented["weight"] = x_BCHW.new_tensor(self.weights, dtype=label_BK.dtype)[batch["label"]]
+        return augmented
+
+    def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
+        from lamina.nn.losses import cross_entropy
+
+        return cross_entropy(output["logits"], batch["label"], batch.get("weight"))  # type: ignore[index]
+
+    def target(self, forward: Forward, batch: Batch, which: int = 0) -> Batch:
+        """The `which`-th most probable class."""
+        logits_BK = forward(batch["image"])["logits"]  # type: ignore[index]
+        return {"label": logits_BK.argsort(1, descending=True)[:, which]}
+
+    def predict(self, forward: Forward, batch: Batch) -> list[dict[str, Any]]:
+        return self.decoder.decode(forward(batch["image"])["logits"].float().cpu().numpy())  # type: ignore[index]
+
+    def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
+        import numpy as np
+
+        from lamina.decode.classes import classification_metrics
+
+        codes = self.decoder.codes
+        return classification_metrics(
+            codes(examples["label"]), codes(predictions["label"]), np.asarray(predictions["probabilities"])
+        )
+
+    def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
+        from lamina.decode.classes import class_tables
+
+        codes = self.decoder.codes
+        return class_tables(self.classes, codes(examples["label"]), codes(predictions["label"]))
+
+    def recipe(self, data: Data) -> Recipe:
+        """Batch size and length by the number of examples; optimizer and rates by the family of the network."""
+        from lamina.data.columns import length
+        from lamina.train.recipe import Recipe
+
+        count = length(data.train)
+        size = 512
+        while size > 32 and size * 40 > count:  # at least about forty steps an epoch
+            size //= 2
+        epochs = min(200.0, max(8.0, round(800 * size / count)))  # and at least about eight hundred in all
+        if self.network == "convnet":
+            return Recipe(
+                optimizer="muon",
+                lr=0.24,
+                momentum=0.6,
+                weight_decay=0.0,
+                schedule="linear",
+                warmup=0.0,
+                epochs=epochs,
+                batch_size=size,
+            )
+        if self.network.startswith("resnet"):
+            size = min(size, 128)
+            return Recipe(
+                optimizer="sgd", lr=0.1 * size / 128, momentum=0.9, weight_decay=5e-4, schedule="one-cycle", warmup=0.2,
+                epochs=epochs, batch_size=size,
+            )  # fmt: skip
+        size = min(size, 256)
+        return Recipe(
+            optimizer="adamw", lr=1e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, epochs=epochs, batch_size=size, clip=1.0
+        )
+
+    def groups(self, model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+        from lamina.models.convnet import ConvNet
+        from lamina.train.optimizers import default_groups
+
+        if not isinstance(model, ConvNet) or recipe.optimizer != "muon":
+            return default_groups(model, recipe)
+        # As in airbench: filters, which a norm follows, turn; the last layer and the rest follow plain SGD, at rates of their own.
+        filters = [p for p in model.blocks.parameters() if p.ndim == 4]
+        rest = [p for p in model.parameters() if p.requires_grad and p.ndim < 4 and p is not model.head.weight]
+        sgd = {"optimizer": "sgd", "momentum": 0.85, "weight_decay": 1e-3}
+        return [
+            {"params": filters, "unit_rows": True, "weight_decay": 0.0},
+            {"params": [model.head.weight], "lr_scale": 2.8, **sgd},
+            {"params": rest, "lr_scale": 0.22, **sgd},
+        ]
+
+
+def build(task: ImageClassification) -> nn.Module:
+    """The network that `task` names, at the width and for the pictures that it knows."""
+    family, _, kind = task.network.partition("-")
+    channels, height, width = task.shape
+    small = max(height, width) <= SMALL
+    common: dict[str, Any] = {"classes": len(task.classes), "mean": task.mean, "std": task.std, "dropout": task.dropout}
+    if family == "mlp":
+        from lamina.models.mlp import MLP
+
+        hidden = round(256 * task.width)
+        return MLP(shape=task.shape, widths=(hidden, hidden), activation=task.activation, **common)
+    if family == "convnet":
+        from lamina.models.convnet import ConvNet
+
+        blocks = next((n for n in (3, 2, 1) if min(height, width) >= 1 + 2**n), 0)
+        if not blocks:
+            raise LaminaError(f"--model-name convnet: expected pictures of at least 3x3 pixels; got {height}x{width}: use mlp")
+        widths = [max(8, round(w * task.width)) for w in (64, 128, 256)[:blocks]]
+        return ConvNet(channels=channels, widths=widths, **common)
+    if family == "vit":
+        from lamina.models.vit import vit
+
+        patch = next(
+            p for p in (16, 14, 8, 7, 4, 2, 1) if (min(height, width) // p >= 7 and height % p == width % p == 0) or p == 1
+        )
+        return vit(kind, task.shape, patch=patch, drop_path=task.drop_path, **common)  # type: ignore[arg-type]
+    if family == "convnext":
+        from lamina.models.convnext import convnext
+
+        return convnext(kind, channels=channels, patch=1 if small else 4, drop_path=task.drop_path, **common)  # type: ignore[arg-type]
+    from lamina.models.resnet import resnet
+
+    depth = int(family.removeprefix("resnet"))
+    return resnet(depth, channels=channels, width=task.width, small=small, drop_path=task.drop_path, **common)
+
+
+def survives_mirroring(pixels_NCHW: Any, labels: Any, most: int = 2000) -> bool:
+    """Whether mirrored pictures still look like their class: the nearest neighbour is asked.
+
+    Each of up to `most` pictures, shrunk to about 16 pixels, is given the label of the nearest other one, as it is and
+    mirrored. Digits and letters lose their class when mirrored; clothes and animals keep it.
+    """
+    import numpy as np
+
+    rows = np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int)
+    x_NCHW, y_N = pixels_NCHW[rows].astype(np.float32), labels[rows]
+    step = max(1, x_NCHW.shape[-1] // 16)
+    if step > 1:
+        high, wide = (n // step * step for n in x_NCHW.shape[2:])
+        n, channels = x_NCHW.shape[:2]
+        x_NCHW = x_NCHW[:, :, :high, :wide].reshape(n, channels, high // step, step, wide // step, step).mean((3, 5))
+    flat = x_NCHW.reshape(len(rows), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    squares = (flat**2).sum(1)
+
+    def accuracy(queries: np.ndarray) -> float:
+        distance = squares[None] - 2 * queries @ flat.T  # up to a constant of the query
+        np.fill_diagonal(distance, np.inf)
+        return float((y_N[distance.argmin(1)] == y_N).mean())
+
+    plain = accuracy(flat)
+    mirrored = x_NCHW[..., ::-1].reshape(len(rows), -1)
+    chance = float(np.max(np.unique(y_N, return_counts=True)[1]) / len(y_N))
+    kept = accuracy(mirrored - mirrored.mean(1, keepdims=True))
+    return kept - chance >= 0.75 * (plain - chance)

@@ -1,0 +1,138 @@
+"""What a person sees: results on standard output, everything else (progress, notes, errors) on standard error.
+
+With `--json` standard output carries JSON alone, and its last line is the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 80
+"""Columns of a table that is not shown on a terminal."""
+PATIENCE = 2.0
+"""Seconds that a person waits before a progress bar is worth showing."""
+
+
+def console(error: bool = False) -> Console:
+    """A console of rich that takes text as it is: file names may hold square brackets and colons."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+def say(line: str) -> None:
+    """A note to the person, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def say_error(message: str) -> None:
+    """A mistake or a fault, in one line on standard error."""
+    line = " ".join(message.split("\n"))
+    red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    say(f"\x1b[1;31merror:\x1b[0m {line}" if red else f"error: {line}")
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line of standard output."""
+    print(json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in the types of JSON. Numbers that JSON lacks (not-a-number, infinities) become null."""
+    import numbers
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(inner) for key, inner in value.items()}
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if type(value).__module__ in ("numpy", "torch"):  # arrays, tensors and numpy's own bool know how to become plain
+        return jsonable(value.tolist())
+    if isinstance(value, (Sequence, set, frozenset)):
+        return [jsonable(inner) for inner in value]
+    return str(value)
+
+
+def figure(value: Any) -> str:
+    """A number for people: four decimals below 100, fewer above; `-` where there is none."""
+    if value is None or isinstance(value, bool):
+        return "-" if value is None else str(value)
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "-"
+    if isinstance(value, int) or (abs(value) >= 1000 and value == round(value)):
+        return f"{int(value):,}"
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}"
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"
+
+
+def size_text(count: float) -> str:
+    """Bytes for people, in powers of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """A table on standard output. Columns whose every cell is a number are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for place, header in enumerate(headers):
+        numeric = bool(rows) and all(isinstance(row[place], (int, float, type(None))) for row in rows)
+        made.add_column(header, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*[figure(cell) for cell in row])
+    console().print(made)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yields `advance(n)`: a bar on standard error once the work has taken two seconds, and only on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda n: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console(error=True), transient=True
+    )
+    row = bar.add_task(what, total=total)
+    began = time.monotonic()
+
+    def advance(n: int) -> None:
+        bar.advance(row, n)
+        if not bar.live.is_started and time.monotonic() - began > PATIENCE:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()

@@ -1,0 +1,385 @@
+"""`train`: from arguments to a finished run. Decides everything once, writes it down, then lets the loop learn."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamina.data.columns import length, take
+from lamina.data.source import Data, Source
+from lamina.errors import LaminaError
+from lamina.evaluate import evaluate
+from lamina.find import find_task
+from lamina.run import Run, forward_of, load_tensors, named_tensors, next_folder
+from lamina.task import Forward, Task
+from lamina.train import checkpoint, finder
+from lamina.train.average import Average
+from lamina.train.log import Log, Voice
+from lamina.train.loop import Callbacks, Learner, check_model, fit, to_layout
+from lamina.train.optimizers import build
+from lamina.train.options import Options, check_options
+from lamina.train.precision import physical_cores, pick_device, pick_precision, tune_allocator
+from lamina.train.recipe import Recipe, check_recipe
+from lamina.train.schedules import Plan
+from lamina.train.watch import Watch
+
+MARGIN = 0.03
+"""Share of a time budget kept free: machines slow down, and what comes after training takes time too."""
+COMPILE_PAYS_SECONDS = 600.0
+"""Training shorter than this does not earn back the compile time on a GPU."""
+
+
+def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | None = None, **fields: Any) -> Run:
+    """Train, evaluate on the test part, and save. Returns the finished run.
+
+    `task` is a name (`lamina tasks`), a Python file with a Task, or a Task. `data` is whatever the task reads; without
+    it, the bundled demo data. `fields` are the fields of `Source`, of the task, of `Recipe` and of `Options`.
+    `resume` goes on with a run that was stopped; it takes no other argument but the data, where those were in memory.
+
+    Raises LaminaError for a mistake in the arguments or the data, MachineFault where the numbers or the machine fail,
+    KeyboardInterrupt after Ctrl-C; the run stays resumable.
+    """
+    started = time.monotonic()
+    tune_allocator()
+    if resume is not None:
+        return resumed(Path(resume), data, started)
+    kind = type(task) if isinstance(task, Task) else find_task(task)
+    given = assigned(kind, fields)
+    asked: Task = dataclasses.replace(task, **given["task"]) if isinstance(task, Task) else kind(**given["task"])
+    options = Options(**given["options"])
+    check_options(options)
+    source = Source(data=data, **given["source"]) if not isinstance(data, Source) else data
+    arguments = {name: given[name] for name in ("task", "recipe", "options")}
+    arguments["source"] = described(source)
+    folder = Path(options.out) if options.out else next_folder(kind.name)
+    if (folder / "run.json").exists():
+        raise LaminaError(f"--out: {folder} holds a run already; choose another folder, or go on with --resume {folder}")
+    voice = Voice(options.quiet)
+    read = asked.read(source)
+    prepared = asked.prepare(read)
+    recipe = dataclasses.replace(prepared.recipe(read), **alternatives(given["recipe"]))
+    check_recipe(recipe)
+    info = {
+        "task": kind.name,
+        "task_file": file_of(kind),
+        "status": "preparing",
+        "arguments": arguments,
+        "hyperparameters": prepared.hyperparameters(),
+        "source": arguments["source"],
+        "seed": options.seed,
+        "data": {"fingerprint": read.fingerprint, "counts": {p: length(c) for p, c in read.parts().items()}, **read.about},
+        "findings": [dataclasses.asdict(f) for f in read.findings[:1000]],
+    }
+    run = Run.create(folder, info, prepared)
+    describe_data(voice, run, read)
+    return learned(run, read, recipe, options, voice, started, None)
+
+
+def resumed(folder: Path, data: Any, started: float) -> Run:
+    """Go on with the run in `folder` from its newest whole checkpoint, or from the start where it has none."""
+    if not (folder / "run.json").is_file():
+        raise LaminaError(f"--resume: expected a run's folder; {folder} holds no run.json")
+    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    run = Run.load(folder, task_file=info.get("task_file"))
+    options = checked(
+        Options, {**run.info["arguments"]["options"], **({"threads": run.info["threads"]} if "threads" in run.info else {})}
+    )
+    voice = Voice(options.quiet)
+    if run.info["status"] == "finished":
+        voice.say(f"{folder} is finished; there is nothing to resume")
+        return run
+    if data is None and run.info["source"].get("data") == "<memory>":
+        raise LaminaError(f"--resume: {folder} was trained on arrays in memory; give the same arrays as data")
+    source = run.source() if data is None else dataclasses.replace(run.source(), data=data)
+    read = run.task.read(source)
+    if read.fingerprint != run.info["data"]["fingerprint"]:
+        raise LaminaError(f"--resume: the data of {folder} has changed since it was started; train anew")
+    if "recipe" in run.info:
+        recipe = Recipe(**run.info["recipe"])
+    else:  # stopped before the recipe was settled
+        recipe = dataclasses.replace(run.task.recipe(read), **alternatives(run.info["arguments"]["recipe"]))
+    found = checkpoint.newest(folder / "checkpoints")
+    voice.say(f"resuming {folder} at step {found[1]['step'] if found else 0}")
+    return learned(run, read, recipe, options, voice, started, found[1] if found else None)
+
+
+def learned(
+    run: Run, data: Data, recipe: Recipe, options: Options, voice: Voice, started: float, state: dict[str, Any] | None
+) -> Run:
+    """Settle what is still open, train, save, evaluate."""
+    task = run.task
+    threads = options.threads or physical_cores()
+    torch.set_num_threads(threads)
+    device = pick_device(options.device)
+    precision, why = pick_precision(options.precision, device)
+    torch.manual_seed(options.seed)
+    model = task.model()
+    check_model(model)
+    if state is None:
+        task.init(model, data)
+        if options.init:
+            voice.say(start_from(model, Run.load(options.init, task_file=run.info.get("task_file"))))
+    model = to_layout(model, device)
+    clock = {"progress": 0.0}
+
+    def make(recipe: Recipe, lr: float) -> Learner:
+        size = recipe.batch_size if isinstance(recipe.batch_size, int) else 64
+        stream = task.stream(model, data.train, size, options.seed, lambda: clock["progress"])
+        optimizers = build(task.groups(model, recipe), recipe, lr)
+        average = Average(model, recipe.ema) if recipe.ema > 0 else None
+        return Learner(task, model, model, optimizers, stream, recipe, options.seed, device, precision, average)
+
+    def spare(recipe: Recipe, lr: float = 1e-3) -> Learner:
+        mine = make(recipe, lr)
+        return finder.spare(mine, mine.stream, recipe, lr)
+
+    recipe = settled(recipe, data, spare, voice)
+    assert isinstance(recipe.lr, (int, float))  # settled
+    plan = Plan(tuple((int(s), float(p)) for s, p in run.info["plan"])) if "plan" in run.info else None
+    learner = make(recipe, float(recipe.lr))
+    headline, better = task.headline
+    valid_part = data.valid
+
+    def valid(forward: Forward) -> dict[str, float]:
+        return task.evaluate(forward, valid_part)[0] if length(valid_part) else {}
+
+    if plan is None:
+        timed = Budget.measured(spare(recipe, float(recipe.lr)), data, recipe, started) if recipe.minutes else None
+        plan = timed.plan() if timed else Plan.of(steps_of(recipe, data))
+    if options.compile == "on" or (options.compile == "auto" and device.type == "cuda" and compile_pays(spare(recipe), plan)):
+        learner.forward = torch.compile(model)  # type: ignore[assignment]
+        voice.say("compiling the model: the run is long enough to earn it back")
+    run.update(
+        status="running",
+        recipe=dataclasses.asdict(recipe),
+        plan=plan.marks,
+        threads=threads,
+        device=str(device),
+        precision=precision,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+    an_update = int(recipe.batch_size) * recipe.accumulate
+    voice.say(
+        f"{task.name}: {run.info['parameters']:,} parameters on {device} in {precision} ({why}), "
+        f"{plan.steps:,} steps of {an_update} examples -> {run.folder}"
+    )
+    log = Log(run.folder, options.tensorboard, from_step=state["step"] if state else 0)
+    deadline = Deadline(run, data, recipe, started, state is not None)
+    voice.start(plan.steps, state["step"] if state else 0)
+    try:
+        kept = fit(
+            learner,
+            Watch(headline, better, recipe.patience),
+            plan,
+            valid,
+            Callbacks(log.row, voice.say, voice.move, lambda step, s: _save(run, step, s), deadline.replan),
+            start=state,
+            clock=clock,
+            log_steps=options.log_steps,
+            checkpoint_seconds=options.checkpoint_minutes * 60,
+            checkpoint_steps=options.checkpoint_steps,
+            nan_patience=options.nan_patience,
+        )
+    except KeyboardInterrupt:
+        run.update(status="interrupted")
+        raise
+    except Exception:
+        run.update(status="stopped")
+        raise
+    finally:
+        voice.stop()
+        log.close()
+    return finished(run, kept, learner, data, voice, started)
+
+
+def finished(run: Run, model: torch.nn.Module, learner: Learner, data: Data, voice: Voice, started: float) -> Run:
+    """Save the weights, evaluate on the test part, and say how it went."""
+    run.save_weights(model)
+    part = next((p for p in ("test", "valid", "train") if length(data.parts()[p])), "train")
+    forward = forward_of(model, learner.precision, learner.device)
+    evaluation = evaluate(run, data, part=part, forward=forward)
+    seconds = round(time.monotonic() - started, 1)
+    before = run.info.get("seconds", 0.0)
+    run.update(
+        status="finished", metrics=evaluation.metrics, evaluated_on=part, skipped_steps=learner.skipped, seconds=before + seconds
+    )
+    first = next(iter(evaluation.metrics.items()))
+    value = first[1]
+    voice.say(
+        f"{part} {first[0]} {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f}), {seconds:.0f} s -> {run.folder}"
+    )
+    return run
+
+
+class Deadline:
+    """Keeps a time budget: where training runs late or early, the end of the plan moves, and run.json says so first."""
+
+    def __init__(self, run: Run, data: Data, recipe: Recipe, started: float, is_resumed: bool) -> None:
+        self.run, self.recipe, self.started = run, recipe, started
+        self.active = recipe.minutes is not None and not is_resumed
+        self.reserve = run_reserve(data)
+        self.first: tuple[int, float] | None = None
+
+    def replan(self, step: int, plan: Plan) -> Plan:
+        """Called between steps; cheap. A resumed run keeps the plan that it finds: it must end as the uninterrupted one would."""
+        if not self.active or step >= plan.steps:
+            return plan
+        now = time.monotonic()
+        if self.first is None:
+            self.first = step, now
+            return plan
+        steps, seconds = step - self.first[0], now - self.first[1]
+        if steps < 20 or step % 20:
+            return plan
+        assert self.recipe.minutes is not None
+        left = self.started + self.recipe.minutes * 60 * (1 - MARGIN / 2) - now - self.reserve
+        possible = step + max(1, int(left * steps / seconds))
+        drift = (possible - plan.steps) / plan.steps
+        if -0.01 <= drift <= 0.04:  # late costs the promise, early only some steps
+            return plan
+        changed = plan.refitted(step, possible)
+        self.run.update(plan=changed.marks)
+        return changed
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """A time budget as steps: what is left after evaluating and saving, over what a step takes."""
+
+    seconds_left: float
+    step: float
+    evaluations: float
+
+    @staticmethod
+    def measured(learner: Learner, data: Data, recipe: Recipe, started: float) -> Budget:
+        """Time real steps and a real evaluation on a copy of the model: 2% of the budget at most."""
+        assert recipe.minutes is not None
+        step = finder.step_seconds(learner, at_least=min(0.02 * recipe.minutes * 60, 20))
+        some = min(length(data.valid), 500)
+        evaluation = 0.0
+        if some:
+            began = time.perf_counter()
+            learner.task.evaluate(
+                forward_of(learner.judged().eval(), learner.precision, learner.device), take(data.valid, range(some))
+            )
+            evaluation = (time.perf_counter() - began) / some
+        left = (
+            started + recipe.minutes * 60 * (1 - MARGIN) - time.monotonic() - evaluation * length(data.test) - run_reserve(data)
+        )
+        return Budget(left, step, evaluation * length(data.valid) * recipe.evaluations)
+
+    def plan(self) -> Plan:
+        return Plan.of(max(1, int((self.seconds_left - self.evaluations) / self.step)))
+
+
+def run_reserve(data: Data) -> float:
+    """Seconds for what follows training beside the model's own answers: resampling the metrics, saving."""
+    return 2.0 + 1e-3 * length(data.test)
+
+
+def settled(recipe: Recipe, data: Data, spare: Any, voice: Voice) -> Recipe:
+    """The recipe with every `auto` decided, and said."""
+    constant = dataclasses.replace(recipe, schedule="constant", warmup=0.0, ema=0.0)
+    if recipe.batch_size == "auto":
+        size = finder.batch_size(
+            lambda n: spare(dataclasses.replace(constant, batch_size=n)), largest=max(1, length(data.train) // 8)
+        )
+        voice.say(f"batch size {size}: larger ones train no faster")
+        recipe, constant = dataclasses.replace(recipe, batch_size=size), dataclasses.replace(constant, batch_size=size)
+    if recipe.lr == "auto":
+        rate = finder.learning_rate(lambda lr: spare(constant, lr))
+        voice.say(f"learning rate {rate:.3g}: where the loss fell fastest")
+        recipe = dataclasses.replace(recipe, lr=rate)
+    return recipe
+
+
+def steps_of(recipe: Recipe, data: Data) -> int:
+    """Optimizer steps: as given, or epochs times the steps of one."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert isinstance(recipe.batch_size, int) and recipe.epochs is not None  # settled, and checked
+    count = length(data.train)
+    an_epoch = max(1, count // min(recipe.batch_size, count)) / recipe.accumulate
+    return max(1, round(an_epoch * recipe.epochs))
+
+
+def compile_pays(learner: Learner, plan: Plan) -> bool:
+    """On a GPU, whether the run lasts longer than compiling takes to earn back. On a CPU it gains under 8%: never."""
+    return finder.step_seconds(learner, at_least=0.5) * plan.steps > COMPILE_PAYS_SECONDS
+
+
+def start_from(model: torch.nn.Module, other: Run) -> str:
+    """Copy the weights of `other` whose names and shapes agree; says how many."""
+    theirs, own = named_tensors(other.model()), named_tensors(model)
+    shared = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
+    if not shared:
+        raise LaminaError(f"--init: expected a run with weights that fit this model; none of {other.folder} do")
+    load_tensors(model, {**own, **shared})
+    left = [name for name in own if name not in shared]
+    return f"starting from {other.folder}: {len(shared)} of {len(own)} tensors" + (
+        f"; new: {', '.join(left[:4])}" if left else ""
+    )
+
+
+def assigned(kind: type[Task], fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each field to the dataclass that has it. Raises LaminaError for a name that none has, with the nearest that one has."""
+    homes: dict[str, Any] = {"source": Source, "task": kind, "recipe": Recipe, "options": Options}
+    names = {home: {f.name for f in dataclasses.fields(c) if not f.metadata.get("learned")} for home, c in homes.items()}
+    given: dict[str, dict[str, Any]] = {home: {} for home in homes}
+    for name, value in fields.items():
+        home = next((h for h in homes if name in names[h]), None)
+        if home is None:
+            near = difflib.get_close_matches(name, set().union(*names.values()), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise LaminaError(f"{name}: expected a setting of {kind.name}; got an unknown one{hint}")
+        given[home][name] = value
+    return given
+
+
+def alternatives(given: Mapping[str, Any]) -> dict[str, Any]:
+    """epochs, steps and minutes exclude each other: the one that is given clears the task's own choice."""
+    lengths = [name for name in ("epochs", "steps", "minutes") if given.get(name) is not None]
+    if len(lengths) > 1:
+        raise LaminaError(f"--{lengths[1]}: expected one of --epochs, --steps, --minutes; got --{lengths[0]} as well")
+    return {**(dict.fromkeys(("epochs", "steps", "minutes")) if lengths else {}), **given}
+
+
+def described(source: Source) -> dict[str, Any]:
+    """A Source as JSON: a path made absolute, arrays as `<memory>`."""
+    fields = dataclasses.asdict(dataclasses.replace(source, data=None))
+    data = source.data
+    if isinstance(data, (str, Path)):
+        path = Path(data)
+        data = str(path.resolve()) if path.exists() else str(data)
+    elif data is not None:
+        data = "<memory>"
+    return {**fields, "data": data}
+
+
+def describe_data(voice: Voice, run: Run, data: Data) -> None:
+    """One line on what was read, and one on what was set aside."""
+    counts = ", ".join(f"{count:,} {part}" for part, count in run.info["data"]["counts"].items())
+    voice.say(f"data: {data.about.get('layout', '')} {counts}".replace("  ", " "))
+    errors = [f for f in data.findings if f.severity == "error"]
+    if errors:
+        voice.say(f"set aside: {len(errors)} bad examples, listed in run.json; the first: {errors[0]}")
+
+
+def file_of(kind: type[Task]) -> str | None:
+    """The path of an application of one's own; None for those that come with Lamina."""
+    import sys
+
+    if kind.__module__.startswith("lamina.tasks."):
+        return None
+    return str(Path(sys.modules[kind.__module__].__file__ or "").resolve())
+
+
+def _save(run: Run, step: int, state: dict[str, Any]) -> None:
+    checkpoint.save(run.folder / "checkpoints", step, state)

@@ -1,0 +1,373 @@
+"""READ SECOND. The only training loop: `stream`, `augment`, `outputs`, `loss`, a step; and a sentence before each side job.
+
+Every random number depends on (seed, step) alone, and everything else that a step depends on is in the checkpoint, so a
+run that was stopped anywhere and resumed ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamina.answer import to_device
+from lamina.errors import LaminaError, MachineFault
+from lamina.run import forward_of, load_tensors, named_tensors
+from lamina.task import Batch, Forward, Stream, Task
+from lamina.train.average import Average
+from lamina.train.optimizers import set_rates
+from lamina.train.precision import autocast, float32, has_convolutions
+from lamina.train.recipe import Recipe
+from lamina.train.schedules import Plan, factor
+from lamina.train.watch import Watch
+
+
+@dataclass
+class Learner:
+    """What a step needs and changes. `forward` is the model, compiled or not."""
+
+    task: Task
+    model: nn.Module
+    forward: Forward
+    optimizers: list[torch.optim.Optimizer]
+    stream: Stream
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    precision: str
+    average: Average | None = None
+    skipped: int = 0
+    """Steps left out because their loss or gradient was not a number."""
+    skipped_in_row: int = 0
+
+    def step(self, number: int, progress: float) -> tuple[float, float]:
+        """One optimizer step. Returns the loss a counted item, and the gradient's norm before clipping.
+
+        Where either is not a number nothing is learned: weights, averages and batch statistics stay as they were.
+        """
+        set_rates(self.optimizers, factor(self.recipe, progress))
+        statistics = list(self.model.buffers())
+        before = [b.clone() for b in statistics]
+        loss = self.gradient(number)
+        parameters = [p for group in self.groups() for p in group["params"] if p.grad is not None]
+        norm = float(nn.utils.get_total_norm([p.grad for p in parameters])) if parameters else 0.0
+        if math.isfinite(loss) and math.isfinite(norm):
+            if self.recipe.clip is not None and norm > self.recipe.clip:
+                torch._foreach_mul_([p.grad for p in parameters], self.recipe.clip / norm)
+            for optimizer in self.optimizers:
+                optimizer.step()
+            if self.average is not None:
+                self.average.update(self.model)
+            self.skipped_in_row = 0
+        else:
+            for buffer, value in zip(statistics, before, strict=True):
+                buffer.copy_(value)
+            self.skipped += 1
+            self.skipped_in_row += 1
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.stream.after_step()
+        return loss, norm
+
+    def gradient(self, number: int) -> float:
+        """Gradients of summed loss over summed count, across the accumulated batches: never a mean of means."""
+        batches = [self.batch(number, part) for part in range(self.recipe.accumulate)]
+        denominators = self.denominators(batches) if len(batches) > 1 else None
+        value = 0.0
+        for part, batch in enumerate(batches):
+            torch.manual_seed(mixed(self.seed, number, part))  # dropout and stochastic depth
+            terms = self.terms(batch)
+            totals = {name: total for name, (total, _) in terms.items()}
+            counts = denominators or {name: count.sum() for name, (_, count) in terms.items()}
+            loss = sum_of(totals[name].sum() / counts[name].clamp(min=1e-12) for name in totals)
+            if loss.requires_grad:
+                loss.backward()
+            value += float(loss.detach())
+        return value
+
+    def batch(self, number: int, part: int) -> Batch:
+        batch = to_device(next(self.stream), self.device)
+        generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 1, number, part))
+        return self.task.augment(batch, generator)
+
+    def terms(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """The loss of a batch by term; the forward pass in the chosen precision, the loss in float32."""
+        with autocast(self.precision, self.device):
+            output = self.task.outputs(self.forward, batch)
+        loss = self.task.loss(float32(output), batch)
+        return loss if isinstance(loss, dict) else {"loss": loss}
+
+    def denominators(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """Counts summed over the accumulated batches. Counts depend on the batch alone, so any forward will do."""
+        training = self.model.training
+        self.model.eval()  # batch statistics must not be counted twice
+        with torch.no_grad():
+            per_batch = [{name: count.sum() for name, (_, count) in self.terms(batch).items()} for batch in batches]
+        self.model.train(training)
+        return {name: sum_of(counts[name] for counts in per_batch) for name in per_batch[0]}
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def judged(self) -> nn.Module:
+        """The model to evaluate and keep: the averaged one where there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": named_tensors(self.model),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "stream": self.stream.state_dict(),
+            "average": None
+            if self.average is None
+            else {"updates": self.average.updates, "model": named_tensors(self.average.model)},
+            "skipped": [self.skipped, self.skipped_in_row],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        load_tensors(self.model, state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+            same_layout(optimizer)
+        self.stream.load_state_dict(state["stream"])
+        if self.average is not None:
+            self.average.updates = state["average"]["updates"]
+            load_tensors(self.average.model, state["average"]["model"])
+        self.skipped, self.skipped_in_row = state["skipped"]
+
+
+def same_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Give restored buffers the memory layout of their weights: sums over another order end in other bits."""
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                state[name] = torch.empty_like(weight).copy_(value)
+            elif isinstance(value, list):
+                state[name] = tuple(value)
+    for group in optimizer.param_groups:
+        for name, value in group.items():
+            if name != "params" and isinstance(value, list):
+                group[name] = tuple(value)
+
+
+def sum_of(tensors: Any) -> Tensor:
+    first, *rest = tensors
+    for tensor in rest:
+        first = first + tensor
+    return first
+
+
+def mixed(*numbers: int) -> int:
+    """One seed from several numbers, so that neighbours share nothing (SplitMix64's finalizer over each)."""
+    value = 0
+    for number in numbers:
+        value = (value + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        value ^= value >> 31
+    return value >> 1  # torch takes signed seeds
+
+
+def to_layout(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move to the device, channels last where there are convolutions: 1.1 to 1.35 times faster there."""
+    model = model.to(device)
+    if device.type != "mps" and has_convolutions(model):
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """The side jobs of the loop, each a plain function."""
+
+    log: Callable[..., None]
+    """log(step, part, **figures)"""
+    say: Callable[[str], None]
+    move: Callable[[int, int, str], None]
+    """move(step, steps, figures): the live line"""
+    save: Callable[[int, dict[str, Any]], None]
+    """save(step, state): a checkpoint"""
+    replan: Callable[[int, Plan], Plan]
+    """replan(step, plan): the plan, or another where a time budget has drifted; recorded before it is returned"""
+
+
+def fit(
+    learner: Learner,
+    watch: Watch,
+    plan: Plan,
+    valid: Callable[[Forward], dict[str, float]],
+    callbacks: Callbacks,
+    *,
+    start: dict[str, Any] | None = None,
+    clock: dict[str, float],
+    log_steps: int = 10,
+    checkpoint_seconds: float = 60.0,
+    checkpoint_steps: int | None = None,
+    nan_patience: int = 5,
+) -> nn.Module:
+    """Train to the end of `plan`; returns the model to keep. `start` is a checkpoint's state, `clock` tells streams the progress.
+
+    Raises KeyboardInterrupt after a checkpoint where Ctrl-C was pressed, and MachineFault where `nan_patience` losses in a
+    row are not numbers.
+    """
+    recipe = learner.recipe
+    best: dict[str, Tensor] | None = None
+    step, trained_seconds, recent, recent_valid = 0, 0.0, Mean(), ""
+    since_evaluation = Mean()
+    if start is not None:
+        learner.load_state_dict(start["learner"])
+        watch.load_state_dict(start["watch"])
+        best, step, trained_seconds = start["best"], start["step"], start["seconds"]
+        since_evaluation.load(start["since_evaluation"])
+        recent.load(start["recent"])
+
+    def state() -> dict[str, Any]:
+        return {
+            "learner": learner.state_dict(),
+            "watch": watch.state_dict(),
+            "best": best,
+            "step": step,
+            "seconds": trained_seconds + time.monotonic() - began,
+            "since_evaluation": since_evaluation.state(),
+            "recent": recent.state(),
+        }
+
+    began = saved = time.monotonic()
+    learner.model.train()
+    with Interrupted() as interrupted:
+        while step < plan.steps:
+            # Learn.
+            clock["progress"] = plan.progress(step)
+            loss, norm = learner.step(step, clock["progress"])
+            step += 1
+
+            # A loss that is not a number is skipped; so many in a row, and going on is pointless.
+            if learner.skipped_in_row:
+                callbacks.say(
+                    f"step {step}: the loss or its gradient is not a number; the step is skipped ({learner.stream.where()})"
+                )
+                if learner.skipped_in_row >= nan_patience:
+                    raise MachineFault(
+                        f"the loss was not a number {nan_patience} steps in a row, at step {step} ({learner.stream.where()}); "
+                        "the last checkpoint is kept. Try a lower --lr, --clip 1, or --precision float32"
+                    )
+            else:
+                recent.add(loss)
+                since_evaluation.add(loss)
+
+            # Write a row, and move the bar.
+            if step % log_steps == 0 or step == plan.steps:
+                rate = factor(recipe, clock["progress"])
+                seconds = trained_seconds + time.monotonic() - began
+                callbacks.log(step, "train", loss=recent.value(), rate=rate, gradient_norm=norm, seconds=round(seconds, 3))
+                callbacks.move(step, plan.steps, f"train loss {recent.value():.4f}{recent_valid}")
+                recent = Mean()
+
+            # Evaluate: which weights are best, is it overfitting, is it time to stop.
+            if due(step, plan, recipe.evaluations):
+                learner.model.eval()
+                figures = valid(forward_of(learner.judged(), learner.precision, learner.device))
+                learner.model.train()
+                if figures:
+                    improved = watch.see(step, since_evaluation.value(), figures)
+                    if improved and recipe.keep == "best":
+                        best = {name: t.clone() for name, t in named_tensors(learner.judged()).items()}
+                    callbacks.log(step, "valid", **figures)
+                    head = f"{watch.metric} {figures.get(watch.metric, figures['loss']):.4f}"
+                    recent_valid = f"  valid {head} loss {figures['loss']:.4f}"
+                    callbacks.move(step, plan.steps, f"train loss {since_evaluation.value():.4f}{recent_valid}")
+                    warned = watch.overfitting()
+                    if warned:
+                        callbacks.say(f"{warned}; {remedy(recipe, watch)}")
+                    since_evaluation = Mean()
+                    if watch.exhausted():
+                        callbacks.say(
+                            f"stopping at step {step} of {plan.steps}: no better {watch.metric} in {watch.patience} evaluations"
+                        )
+                        break
+            plan = callbacks.replan(step, plan)
+
+            # Save what a resumed run needs.
+            now = time.monotonic()
+            timely = step % checkpoint_steps == 0 if checkpoint_steps else now - saved > checkpoint_seconds
+            if (timely or interrupted.asked) and learner.stream.safe and step < plan.steps:
+                callbacks.save(step, state())
+                saved = time.monotonic()
+                if interrupted.asked:
+                    raise KeyboardInterrupt
+
+    model = learner.judged()
+    if recipe.keep == "best" and best is not None and watch.best_step != step:
+        callbacks.say(f"keeping the weights of step {watch.best_step}: the best {watch.metric} on validation ({watch.best:.4f})")
+        load_tensors(model, best)
+    return model.eval()
+
+
+def due(step: int, plan: Plan, evaluations: int) -> bool:
+    """Whether progress passes one of the evenly spaced evaluations at this step. The last step always does."""
+    if step >= plan.steps:
+        return True
+    return math.floor(plan.progress(step) * evaluations) > math.floor(plan.progress(step - 1) * evaluations)
+
+
+def remedy(recipe: Recipe, watch: Watch) -> str:
+    """What is done about overfitting, in words."""
+    kept = (
+        f"the weights of step {watch.best_step} are kept" if recipe.keep == "best" else "the last weights will be kept, as asked"
+    )
+    if recipe.patience is not None:
+        return f"{kept}, and training stops after {recipe.patience} evaluations without improvement"
+    return f"{kept}; more data, augmentation or --patience would help"
+
+
+class Interrupted:
+    """The first Ctrl-C (or polite kill) waits until the step is done; a second one acts at once."""
+
+    def __enter__(self) -> Interrupted:
+        self.asked = False
+        self.previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # only there may handlers be set
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self.ask)
+        return self
+
+    def ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        self.__exit__()
+
+    def __exit__(self, *problem: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}
+
+
+class Mean:
+    """A running mean whose state is two numbers."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self.total, self.count = self.total + value, self.count + 1
+
+    def value(self) -> float:
+        return self.total / self.count if self.count else math.nan
+
+    def state(self) -> list[float]:
+        return [self.total, self.count]
+
+    def load(self, state: list[float]) -> None:
+        self.total, self.count = state[0], int(state[1])
+
+
+def check_model(model: nn.Module) -> None:
+    """Raises LaminaError where there is nothing to learn."""
+    if not any(p.requires_grad for p in model.parameters()):
+        raise LaminaError("model: expected at least one parameter that learns; found none")

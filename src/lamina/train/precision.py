@@ -1,0 +1,106 @@
+"""Device, precision, memory layout and allocator: chosen for the machine, and said in words."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lamina.errors import LaminaError
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one. Raises LaminaError where the device is unknown or absent."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise LaminaError(
+            f"--device: expected auto or a device of this machine ({', '.join(devices())}); got {name!r}"
+        ) from error
+    return device
+
+
+def devices() -> list[str]:
+    """The devices of this machine by torch's names."""
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+@lru_cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of the processor, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), []))
+
+
+def pick_precision(name: str, device: torch.device) -> tuple[str, str]:
+    """The precision to compute in, and why. Weights, their sums and the loss are float32 either way."""
+    if name != "auto":
+        return name, "as asked"
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        return ("bfloat16", "tensor cores") if fast else ("float32", "this GPU computes bfloat16 slowly")
+    if device.type == "cpu":
+        for flag, word in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16")):
+            if flag in cpu_flags():
+                return "bfloat16", f"the processor has {word}"
+    return "float32", "no fast bfloat16 here"
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The context that the forward pass runs in."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def has_convolutions(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.Conv2d) for m in model.modules())
+
+
+def float32(output: Any) -> Any:
+    """An Output in float32, as loss, score and predict expect it."""
+    if isinstance(output, dict):
+        return {name: float32(value) for name, value in output.items()}
+    return output.float() if output.is_floating_point() else output
+
+
+def tune_allocator() -> None:
+    """Keep freed memory: a training step frees and asks for the same large blocks again, and page faults cost 5 to 10%.
+
+    glibc's mallopt: M_MMAP_THRESHOLD (-3) and M_TRIM_THRESHOLD (-1) at their largest. Elsewhere nothing is done.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 2**30)
+        libc.mallopt(-1, 2**31 - 1)
+
+
+def physical_cores() -> int:
+    """Cores that this process may run on; two hardware threads of one core count once."""
+    allowed = os.sched_getaffinity(0) if sys.platform == "linux" else set(range(os.cpu_count() or 1))
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text().strip())
+        except OSError:
+            cores.add(str(cpu))
+    return max(1, len(cores))
