@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamina.data.source import Data
+from lamina.errors import LaminaError
 from lamina.task import Input, Task, learned
 from lamina.train.stream import ShuffledStream
 
@@ -848,3 +849,104 @@ class LossOfNothing(Cells):
 class LossDetached(Words):
     def loss(self, output, batch):
         return super().loss({"logits": output["logits"].detach()}, batch)
+
+
+# What stops altogether, or comes in another kind than the contract's.
+
+
+@fault("prepare-fails")
+class PreparesNothing(Words):
+    def prepare(self, data):
+        return None
+
+
+@fault("state-fails")
+class CannotSave(Words):
+    def save_processor(self, folder):
+        raise OSError("no such disk")
+
+
+@fault("output-not-tensors")
+class SaysAList(Words):
+    def outputs(self, forward, batch):
+        return {**super().outputs(forward, batch), "words": ["sun"] * len(batch["tokens"])}
+
+
+class OneEyedNet(Net):
+    """Takes a second input, and does not look at it."""
+
+    def forward(self, x_BC, y_B):
+        return super().forward(x_BC)
+
+
+@fault("ignored-input")
+class IgnoresAnInput(Cells):
+    @property
+    def inputs(self):
+        return (*super().inputs, Input("a", ("B",), "float32", "side"))
+
+    def encode(self, columns, mode):
+        return {**super().encode(columns, mode), "a": torch.tensor([float(v) for v in columns["a"]], dtype=torch.float32)}
+
+    def model(self):
+        return OneEyedNet(len(self.kinds) + 1)
+
+
+@fault("loss-fails")
+class CannotLose(Words):
+    def loss(self, output, batch):
+        return super().loss({"logits": output["logit"]}, batch)
+
+
+@fault("target-fails")
+class CannotTarget(Words):
+    def target(self, forward, batch, which=0):
+        raise KeyError("said")
+
+
+@fault("predict-fails")
+class CannotPredict(Words):
+    def predict(self, forward, batch):
+        raise KeyError("said")
+
+
+@fault("metrics-fails")
+class CannotMeasure(Words):
+    def metrics(self, examples, predictions):
+        return {"accuracy": predictions["score"][0]}
+
+
+@fault("metrics-not-numbers")
+class MeasuresInWords(Words):
+    def metrics(self, examples, predictions):
+        return {"accuracy": "good"}
+
+
+@fault("details-not-json")
+class DetailsOfArrays(Words):
+    def details(self, examples, predictions):
+        return {"by class": [np.ones(3)]}
+
+
+@fault("score-fails")
+class CannotScore(Words):
+    def score(self, output, batch):
+        return output["score"]
+
+
+@fault("augment-fails")
+class AugmentsAway(Words):
+    def augment(self, batch, generator):
+        return {name: value for name, value in batch.items() if name != "label"}
+
+
+@fault("stream-fails")
+class CannotStream(Words):
+    def stream(self, model, columns, size, seed, progress):
+        return iter([])
+
+
+@fault("init-fails")
+class CannotStart(Words):
+    def init(self, model, data):
+        raise LaminaError("pretrained.safetensors: expected weights; there is no such file")

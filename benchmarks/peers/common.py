@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-BATCH = 256
 PAD = 2
 """Pixels of zeros around a picture before a random crop of the picture's own size."""
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
@@ -31,6 +30,7 @@ RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 MEAN, STD = 72.94, 90.02
 """Of the training pixels of Fashion-MNIST, in 0..255."""
 CLASSES = 10
+WARMUP_STEPS = 5
 
 
 class Finished(Exception):
@@ -38,10 +38,10 @@ class Finished(Exception):
 
 
 class Clock:
-    """Counts images and seconds after a warm-up of at least `warmup` steps and `warmup_seconds`."""
+    """Counts images and seconds, after a warm-up of `warmup` seconds and WARMUP_STEPS steps at least."""
 
-    def __init__(self, seconds: float, warmup: int = 5, warmup_seconds: float = 2.0) -> None:
-        self.seconds, self.warmup, self.warmup_seconds = seconds, warmup, warmup_seconds
+    def __init__(self, seconds: float, warmup: float) -> None:
+        self.seconds, self.warmup = seconds, warmup
         self.steps = self.images = 0
         self.created = time.perf_counter()
         self.began: float | None = None
@@ -54,13 +54,13 @@ class Clock:
         now = time.perf_counter()
         self.steps += 1
         if self.began is None:
-            if self.steps >= self.warmup and now - self.created >= self.warmup_seconds:
+            if self.steps >= WARMUP_STEPS and now - self.created >= self.warmup:
                 self.began, self.steps = now, 0
             return
         self.images += images
         self.elapsed = now - self.began
         if self.elapsed >= self.seconds:
-            raise Finished
+            raise Finished("the time is up")
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -84,7 +84,7 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 def loader(options: argparse.Namespace, kind: type[Pictures] = Pictures) -> DataLoader:
     """The pictures in shuffled batches, loaded as in PyTorch's tutorial: in the training process unless --workers says more."""
-    return DataLoader(kind(options.data), batch_size=BATCH, shuffle=True, drop_last=True, num_workers=options.workers)
+    return DataLoader(kind(options.data), batch_size=options.batch, shuffle=True, drop_last=True, num_workers=options.workers)
 
 
 def load(folder: Path) -> tuple[Tensor, Tensor]:
@@ -127,13 +127,15 @@ def main(train: Callable[[argparse.Namespace, Clock], None], *packages: str) -> 
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--warmup", type=float, default=2.0, help="seconds left out at the start, and at least five steps")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load pictures, beside the one that trains")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--precision", choices=("default", "bfloat16", "float32"), default="default")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    clock = Clock(options.seconds)
+    clock = Clock(options.seconds, options.warmup)
     try:
         train(options, clock)
     except Finished:
@@ -148,4 +150,4 @@ def main(train: Callable[[argparse.Namespace, Clock], None], *packages: str) -> 
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("torch", *packages)},
     }
-    print(json.dumps(found))
+    print("\n" + json.dumps(found))  # a line of its own, after any progress bar

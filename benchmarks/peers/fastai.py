@@ -9,7 +9,7 @@ from functools import partial
 from fastai.basics import SGD, Callback, CrossEntropyLossFlat, DataLoaders, Learner
 from torch.utils.data import Subset
 
-from benchmarks.peers.common import BATCH, DECAY, MOMENTUM, RATE, Clock, Logits, Pictures, main, parameters
+from benchmarks.peers.common import DECAY, MOMENTUM, RATE, Clock, Logits, Pictures, main, parameters
 
 
 class Count(Callback):
@@ -24,9 +24,11 @@ class Count(Callback):
 def train(options: argparse.Namespace, clock: Clock) -> None:
     pictures, model = Pictures(options.data), Logits()
     clock.parameters = parameters(model)
-    valid = Subset(pictures, range(BATCH))  # a Learner wants one; the time is nearly always up before the first epoch is
-    loaders = DataLoaders.from_dsets(pictures, valid, bs=BATCH, num_workers=options.workers, device="cpu")
-    learner = Learner(loaders, model, CrossEntropyLossFlat(), opt_func=partial(SGD, mom=MOMENTUM), lr=RATE, wd=DECAY, cbs=[Count(clock)])
+    valid = Subset(pictures, range(options.batch))  # a Learner wants one; the time is nearly always up before the first epoch is
+    loaders = DataLoaders.from_dsets(pictures, valid, bs=options.batch, num_workers=options.workers, device="cpu")
+    learner = Learner(
+        loaders, model, CrossEntropyLossFlat(), opt_func=partial(SGD, mom=MOMENTUM), lr=RATE, wd=DECAY, cbs=[Count(clock)]
+    )
     learner.fit(100)
 
 

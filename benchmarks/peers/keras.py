@@ -1,4 +1,4 @@
-"""Keras 3 at its defaults (compile and fit); with --bfloat16 its own `mixed_bfloat16` policy.
+"""Keras 3 at its defaults (compile and fit); with --precision bfloat16 its own `mixed_bfloat16` policy.
 
 The backend is the harness's choice (KERAS_BACKEND). The network is written again here as Keras users write it, layer by
 layer the one of lamina.models.resnet: the count of trained weights is compared by the harness. Keras takes the
@@ -6,22 +6,21 @@ DataLoader of the other contenders as it is, so pictures and augmentation are th
 """
 
 import argparse
-import os
 
 import keras
 import numpy as np
 from keras import layers
 
-from benchmarks.peers.common import BATCH, CLASSES, DECAY, MEAN, MOMENTUM, RATE, STD, Clock, Pictures, loader, main
+from benchmarks.peers.common import CLASSES, DECAY, MEAN, MOMENTUM, RATE, STD, Clock, Pictures, loader, main
 
 HE = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
 
 
-def convolution(x, width: int, size: int, stride: int):  # noqa: ANN001, ANN201
+def convolution(x, width: int, size: int, stride: int):
     return layers.Conv2D(width, size, stride, padding="same", use_bias=False, kernel_initializer=HE)(x)
 
 
-def block(x, width: int, stride: int):  # noqa: ANN001, ANN201
+def block(x, width: int, stride: int):
     """Two 3x3 convolutions and a shortcut, a projection where the shape changes."""
     y = layers.ReLU()(layers.BatchNormalization()(convolution(x, width, 3, stride)))
     y = layers.BatchNormalization(gamma_initializer="zeros")(convolution(y, width, 3, 1))
@@ -45,23 +44,23 @@ def resnet20() -> keras.Model:
 class ChannelsLast(Pictures):
     """Pictures as Keras lays them out by default: (H, W, C)."""
 
-    def __getitem__(self, index: int):  # noqa: ANN204
+    def __getitem__(self, index: int):
         x_CHW, label = super().__getitem__(index)
         return x_CHW.permute(1, 2, 0), label
 
 
 class Count(keras.callbacks.Callback):
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, batch: int) -> None:
         super().__init__()
-        self.clock = clock
+        self.clock, self.size = clock, batch
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        self.clock.step(BATCH)
+        self.clock.step(self.size)
 
 
 def train(options: argparse.Namespace, clock: Clock) -> None:
     keras.utils.set_random_seed(0)
-    if options.bfloat16:
+    if options.precision == "bfloat16":
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     model = resnet20()
     clock.parameters = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
@@ -69,8 +68,8 @@ def train(options: argparse.Namespace, clock: Clock) -> None:
         optimizer=keras.optimizers.SGD(RATE, MOMENTUM, nesterov=True, weight_decay=DECAY),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    model.fit(loader(options, ChannelsLast), epochs=100, callbacks=[Count(clock)])
+    model.fit(loader(options, ChannelsLast), epochs=100, callbacks=[Count(clock, options.batch)])
 
 
 if __name__ == "__main__":
-    main(train, "keras", *{"jax": ["jax"], "tensorflow": ["tensorflow"]}.get(os.environ["KERAS_BACKEND"], []))
+    main(train, "keras")

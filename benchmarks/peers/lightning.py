@@ -1,4 +1,4 @@
-"""Lightning's Trainer at its defaults; with --bfloat16 its own `precision="bf16-mixed"`."""
+"""Lightning's Trainer at its defaults; with --precision bfloat16 its own `precision="bf16-mixed"`."""
 
 import argparse
 import tempfile
@@ -28,7 +28,7 @@ class Count(lightning.Callback):
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
 
-    def on_train_batch_end(self, trainer, module, outputs, batch, index) -> None:  # noqa: ANN001
+    def on_train_batch_end(self, trainer, module, outputs, batch, index) -> None:
         self.clock.step(len(batch[1]))
 
 
@@ -39,7 +39,7 @@ def train(options: argparse.Namespace, clock: Clock) -> None:
         trainer = lightning.Trainer(
             accelerator="cpu",
             max_epochs=-1,
-            precision="bf16-mixed" if options.bfloat16 else "32-true",
+            precision="bf16-mixed" if options.precision == "bfloat16" else "32-true",
             callbacks=[Count(clock)],
             default_root_dir=folder,
         )

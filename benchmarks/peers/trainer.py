@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer at its defaults; with --bfloat16 its own `bf16=True`."""
+"""Hugging Face's Trainer at its defaults; with --precision bfloat16 its own `bf16=True`."""
 
 import argparse
 import tempfile
@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from benchmarks.peers.common import BATCH, Clock, Logits, Pictures, main, parameters, sgd
+from benchmarks.peers.common import Clock, Logits, Pictures, main, parameters, sgd
 
 
 class Classifier(nn.Module):
@@ -38,11 +38,11 @@ class Named(Dataset):
 
 
 class Count(TrainerCallback):
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, clock: Clock, batch: int) -> None:
+        self.clock, self.size = clock, batch
 
     def on_step_end(self, *args: object, **kwargs: object) -> None:
-        self.clock.step(BATCH)
+        self.clock.step(self.size)
 
 
 def train(options: argparse.Namespace, clock: Clock) -> None:
@@ -52,8 +52,8 @@ def train(options: argparse.Namespace, clock: Clock) -> None:
         settings = TrainingArguments(
             output_dir=folder,
             use_cpu=True,
-            bf16=options.bfloat16,
-            per_device_train_batch_size=BATCH,
+            bf16=options.precision == "bfloat16",
+            per_device_train_batch_size=options.batch,
             num_train_epochs=100,
             dataloader_num_workers=options.workers,
             dataloader_drop_last=True,
@@ -66,7 +66,7 @@ def train(options: argparse.Namespace, clock: Clock) -> None:
             settings,
             train_dataset=Named(Pictures(options.data)),
             optimizers=(sgd(classifier), None),
-            callbacks=[Count(clock)],
+            callbacks=[Count(clock, options.batch)],
         ).train()
 
 

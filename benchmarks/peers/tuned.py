@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.peers.common import BATCH, PAD, Clock, Logits, load, main, parameters, sgd
+from benchmarks.peers.common import PAD, Clock, Logits, load, main, parameters, sgd
 
 
 def augment(x_BCHW: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def train(options: argparse.Namespace, clock: Clock) -> None:
     clock.parameters = parameters(model)
     model.train()
     while True:
-        for rows_B in torch.randperm(len(labels_N)).split(BATCH):
+        for rows_B in torch.randperm(len(labels_N)).split(options.batch):
             x_BCHW = augment(images_NCHW[rows_B]).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16):
                 logits_BK = model(x_BCHW)

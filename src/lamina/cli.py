@@ -37,8 +37,8 @@ from lamina.flags import (
     task_among,
 )
 from lamina.terminal import print_json, print_table, say, say_error
-from lamina.train.options import Options
-from lamina.train.recipe import Recipe
+from lamina.train.options import Options, check_options
+from lamina.train.recipe import Recipe, check_recipe
 
 if TYPE_CHECKING:
     from lamina.run import Run
@@ -99,7 +99,7 @@ class AnswersOut:
     out: Annotated[str | None, Doc("write the answers to this .jsonl, .csv or .tsv file instead")] = None
 
 
-COMMON = flags_of(Common, "every verb")
+COMMON = flags_of(Common, "common")
 SOURCE = flags_of(Source, "data")
 ASKING = flags_of(Asking, "run")
 JUDGING = flags_of(Judging, "figures")
@@ -244,7 +244,7 @@ def tasks(given: Given) -> int:
     rows = []
     for name in task_names():
         kind = find_task(name)
-        models = next((typing.get_args(f.type) for f in flags_of(kind, "task") if f.word == "model"), ())
+        models: tuple[Any, ...] = next((typing.get_args(f.type) for f in flags_of(kind, "task") if f.word == "model"), ())
         metric, better = kind.headline
         rows.append({
             "task": name, "about": kind.about, "models": [m for m in models if isinstance(m, str)],
@@ -259,6 +259,8 @@ def tasks(given: Given) -> int:
 
 
 def train(given: Given) -> int:
+    check_recipe(dataclasses.replace(Recipe(), **given.of(flags_of(Recipe, ""))))  # before torch and the data, which take long
+    check_options(dataclasses.replace(Options(), **given.of(flags_of(Options, ""))))
     from lamina.train.api import train
 
     resume = given.get("resume")

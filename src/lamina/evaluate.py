@@ -148,7 +148,7 @@ def joined(parts: list[Columns]) -> Columns:
         if all(isinstance(column, np.ndarray) for column in columns):
             together[name] = np.concatenate(columns)  # type: ignore[assignment, arg-type]
         else:
-            together[name] = Chain(columns)
+            together[name] = Chain(columns)  # type: ignore[assignment]
     return together
 
 

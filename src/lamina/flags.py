@@ -3,8 +3,10 @@ what stands here is what tyro lacks: one-line messages, configuration files, and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import io
 import sys
 import types
 import typing
@@ -286,7 +288,8 @@ def tyro_values(flags: Sequence[Flag], texts: Mapping[str, list[str]]) -> dict[s
         "Flags", [(f.word, f.type, dataclasses.field(default_factory=lambda v=f.default: v)) for f in flags]
     )
     try:
-        made = tyro.cli(shape, args=arguments, console_outputs=False)
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # tyro tells some mistakes even so
+            made = tyro.cli(shape, args=arguments, console_outputs=False)
     except SystemExit:
         return None
     return {flag.name: getattr(made, flag.word) for flag in flags}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +68,7 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if type(value).__module__ in ("numpy", "torch"):  # arrays, tensors and numpy's own bool know how to become plain
-        return jsonable(value.tolist())
+        return jsonable(cast(Any, value).tolist())
     if isinstance(value, (Sequence, set, frozenset)):
         return [jsonable(inner) for inner in value]
     return str(value)

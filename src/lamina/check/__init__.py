@@ -7,33 +7,16 @@ A step that fails is noted once, and what builds on it is skipped; everything el
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lamina.check.problem import RULES, Broken, Problem
 from lamina.data.source import Source
 from lamina.task import Task
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `import lamina` imports this package, and must not wait for torch
     from lamina.check.walk import Walk
 
 __all__ = ["RULES", "Problem", "check_task", "summary"]
-
-
-def checks() -> tuple[Callable[[Walk], None], ...]:
-    """Every check, in order. Imported here, since `import lamina` must not wait for torch."""
-    from lamina.check import answers, declared, encoded, exported, losses, modelled, training
-
-    return (
-        *declared.CHECKS,
-        *encoded.CHECKS,
-        *modelled.CHECKS,
-        *losses.CHECKS,
-        *answers.CHECKS,
-        *training.CHECKS,
-        *exported.CHECKS,
-        declared.unchanged,  # last: has any of the above changed the task?
-    )
 
 
 def check_task(task: type[Task] | Task, source: Source | None = None) -> list[Problem]:
@@ -55,11 +38,12 @@ def summary(task: type[Task] | Task, source: Source | None = None) -> str:
 
 def walked(task: type[Task] | Task, source: Source | None) -> Walk:
     """The walk after every check."""
+    from lamina.check.order import CHECKS
     from lamina.check.walk import Walk, seeded
 
     walk = Walk(task, source)
     with seeded(0):
-        for check in checks():
+        for check in CHECKS:
             try:
                 check(walk)
             except Broken:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamina.answer import added
 from lamina.check.encoded import asked
 from lamina.check.problem import Broken
-from lamina.check.walk import Walk, row, same_dicts, seeded, whole, word
-from lamina.data.columns import rows_of
+from lamina.check.walk import Walk, alike, row, same_dicts, seeded, whole, word
 from lamina.leaf import leaf
-from lamina.task import Batch, Columns, Output
+from lamina.task import Batch, Task
+
+BAD_LOSS = ("loss-averaged", "loss-wrong-shape", "loss-not-finite", "learns")
 
 
 def target_is_labels(walk: Walk) -> None:
@@ -27,17 +27,19 @@ def target_is_labels(walk: Walk) -> None:
         got = sorted(said) if isinstance(said, dict) else word(said)
         more = f" (and side inputs among {sorted(side)})" if side else ""
         walk.problem(
-            "target-not-labels", f"expected target to give exactly the labels {list(task.labels)}{more}; got {got}", "target"
+            "target-not-labels",
+            f"expected target to give exactly the labels {list(task.labels)}{more}; got {got}",
+            method="target",
         )
         return
     for name, value in said.items():
         if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != walk.count:
             want = f"expected target's {name!r} to be a tensor that leads with the {walk.count} rows"
-            walk.problem("target-not-labels", f"{want}; got {word(value)}", "target")
+            walk.problem("target-not-labels", f"{want}; got {word(value)}", method="target")
             return
         if value.dim() != batch[name].dim():
             want = f"expected target's {name!r} to have the dims of the label, shape {tuple(batch[name].shape)}"
-            walk.problem("target-not-labels", f"{want}; got {tuple(value.shape)}", "target")
+            walk.problem("target-not-labels", f"{want}; got {tuple(value.shape)}", method="target")
             return
     with torch.no_grad():
         try:
@@ -45,10 +47,10 @@ def target_is_labels(walk: Walk) -> None:
             pairs = list(terms.values()) if isinstance(terms, dict) else [terms]
             finite = all(bool(torch.isfinite(total).all()) for total, _ in pairs)
         except Exception as error:
-            walk.problem("target-not-labels", f"expected loss to take what target gives; {walk.told(error)}", "target")
+            walk.problem("target-not-labels", "expected loss to take what target gives", f"{walk.told(error)}", method="target")
             return
-    if not finite:
-        walk.problem("target-not-labels", "expected a finite loss at what target gives; got one that is not", "target")
+    if not finite and not walk.found("output-not-finite", "loss-not-finite"):
+        walk.problem("target-not-labels", "expected a finite loss at what target gives; got one that is not", method="target")
 
 
 def frozen(walk: Walk, batch: Batch) -> Batch:
@@ -67,7 +69,9 @@ def target_needs_no_labels(walk: Walk) -> None:
         with torch.no_grad():
             walk.task.target(walk.model, served)
     except Exception as error:
-        walk.problem("target-needs-labels", f"expected target to work on what a client sends; {walk.told(error)}", "target")
+        walk.problem(
+            "target-needs-labels", "expected target to work on what a client sends", f"{walk.told(error)}", method="target"
+        )
         return
     if walk.found("random-at-evaluation"):
         raise Broken
@@ -75,7 +79,9 @@ def target_needs_no_labels(walk: Walk) -> None:
         again = frozen(walk, walk.batch)
     if isinstance(said, dict) and isinstance(again, dict) and (name := same_dicts(said, again)) is not None:
         walk.problem(
-            "target-random", f"expected target to say the same of the same batch; {name!r} differs between two calls", "target"
+            "target-random",
+            f"expected target to say the same of the same batch; {name!r} differs between two calls",
+            method="target",
         )
 
 
@@ -92,7 +98,7 @@ def predicts(walk: Walk) -> None:
         walk.problem(
             "predict-count",
             f"expected predict to give a list of {walk.count} answers, one for each example; got {got}",
-            "predict",
+            method="predict",
         )
         raise Broken
     if not all(isinstance(a, dict) and a and a.keys() == answers[0].keys() for a in answers):
@@ -100,14 +106,18 @@ def predicts(walk: Walk) -> None:
         walk.problem(
             "predict-keys",
             f"expected every answer to be a dict with the keys of the first, {word(answers[0])}; got {got}",
-            "predict",
+            method="predict",
         )
+        raise Broken
+    if walk.found("output-not-finite"):
         raise Broken
     for answer in answers:
         if (bad := not_json(answer)) is not None:
             advice = "use .item() or .tolist(), and None where there is no number"
             walk.problem(
-                "not-json", f"expected answers of str, int, float, bool, None, lists and dicts; got {bad}: {advice}", "predict"
+                "not-json",
+                f"expected answers of str, int, float, bool, None, lists and dicts; got {bad}: {advice}",
+                method="predict",
             )
             raise Broken
     walk.seen["predict"] = json.dumps(answers[0], ensure_ascii=False)[:120]
@@ -138,27 +148,20 @@ def predicts_the_same(walk: Walk) -> None:
         two = answers_of(walk, walk.batch)
     if not alike(one, two):
         advice = "draw from a generator seeded by the row's content"
-        walk.problem("predict-random", f"expected the same answers for the same rows; two calls differ: {advice}", "predict")
+        walk.problem(
+            "predict-random", "expected the same answers for the same rows", f"two calls differ: {advice}", method="predict"
+        )
         raise Broken
     if walk.found("rows-leak"):
         raise Broken
     for i in range(walk.count):
         if not alike(answers_of(walk, row(walk.batch, i), "on one row"), one[i : i + 1]):
             walk.problem(
-                "predict-random", f"expected the same answer for a row alone as among {walk.count}; row {i} differs", "predict"
+                "predict-random",
+                f"expected the same answer for a row alone as among {walk.count}; row {i} differs",
+                method="predict",
             )
             return
-
-
-def alike(a: Any, b: Any) -> bool:
-    """Equal JSON, numbers up to what float32 sums differ by."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4)
-    return a == b
 
 
 def predicts_for_clients(walk: Walk) -> None:
@@ -174,15 +177,17 @@ def predicts_for_clients(walk: Walk) -> None:
     except Exception as error:
         answers_of(walk, walk.batch)  # where this breaks too, labels are not the cause
         want = "expected predict to work on what a client sends, which has no labels"
-        walk.problem("labels-needed-at-serving", f"{want}; {walk.told(error)}", "predict")
+        walk.problem("labels-needed-at-serving", f"{want}; {walk.told(error)}", method="predict")
 
 
 def scores(walk: Walk) -> None:
     """The score is one number a row, and can be moved by moving the input."""
+    if type(walk.task).score is Task.score and walk.found(*BAD_LOSS):
+        raise Broken  # the default score is the loss
     score = walk.attempt("score", lambda: walk.task.score(whole(walk.output), walk.batch))
     if not isinstance(score, Tensor) or score.shape != (walk.count,):
         walk.problem(
-            "score-wrong-shape", f"expected score to be ({walk.count},), a number for each row; got {word(score)}", "score"
+            "score-wrong-shape", f"expected score to be ({walk.count},), a number for each row; got {word(score)}", method="score"
         )
         return
     blockers = (
@@ -204,50 +209,8 @@ def scores(walk: Walk) -> None:
         walk.problem(
             "score-flat",
             f"expected a gradient of the score of the model's own answer at inputs[0]; it is zero: {advice}",
-            "score",
+            method="score",
         )
 
 
-def details_are_json(walk: Walk) -> None:
-    answers = answers_of(walk, walk.batch)
-    if walk.found("predict-count", "predict-keys", "not-json", "metrics-fails"):
-        raise Broken
-    said = columns_of(walk, answers, whole(walk.output), walk.batch)
-    details = walk.attempt("metrics", lambda: walk.task.details(walk.rows, said), "(details)")
-    try:
-        json.dumps(details, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        walk.problem("details-not-json", f"expected details to be JSON; {error}", "details")
-
-
-def columns_of(walk: Walk, answers: list[dict[str, Any]], output: Output, batch: Batch) -> Columns:
-    """Answers as columns with the loss of each, as `lamina evaluate` hands them to metrics."""
-    said = rows_of(answers)
-    total, count = added(walk.task.loss(output, batch))
-    return {**said, "loss_total": total.double().numpy(), "loss_count": count.double().numpy()}
-
-
-def has_headline(walk: Walk) -> None:
-    if walk.found("predict-count", "predict-keys", "not-json"):
-        raise Broken
-    said = columns_of(walk, answers_of(walk, walk.batch), whole(walk.output), walk.batch)
-    figures = walk.attempt("metrics", lambda: walk.task.metrics(walk.rows, said))
-    if not isinstance(figures, dict) or not all(isinstance(v, (int, float)) for v in figures.values()):
-        walk.problem(
-            "metrics-not-numbers", f"expected metrics to be a dict of names to plain numbers; got {word(figures)}", "metrics"
-        )
-        return
-    headline = type(walk.task).headline[0]
-    if headline == "loss" and "loss" not in figures:
-        return  # evaluate adds it
-    if next(iter(figures), None) != headline:
-        want = f"expected the headline {headline!r} to be the first metric"
-        walk.problem("metrics-order", f"{want}; got {list(figures)}", "metrics")
-    elif not math.isfinite(figures[headline]):
-        walk.problem("metrics-order", f"expected the headline {headline!r} to be finite; got {figures[headline]}", "metrics")
-    walk.seen["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-
-
-CHECKS = (
-    predicts, predicts_the_same, predicts_for_clients, target_is_labels, target_needs_no_labels, scores, has_headline, details_are_json,
-)  # fmt: skip
+CHECKS = (predicts, predicts_the_same, predicts_for_clients, target_is_labels, target_needs_no_labels, scores)

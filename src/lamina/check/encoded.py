@@ -20,7 +20,7 @@ def has_declared_dims(walk: Walk) -> None:
     for spec in walk.task.inputs:
         if wrong := wrong_dims(spec, walk.batch[spec.name], walk.task.sizes, found):
             walk.problem(
-                "wrong-dims", f"expected input {spec.name!r} to be ({', '.join(map(str, spec.dims))}); {wrong}", "encode"
+                "wrong-dims", f"expected input {spec.name!r} to be ({', '.join(map(str, spec.dims))}); {wrong}", method="encode"
             )
 
 
@@ -50,21 +50,23 @@ def has_declared_dtype(walk: Walk) -> None:
     for spec in walk.task.inputs:
         got = str(walk.batch[spec.name].dtype).removeprefix("torch.")
         if got != spec.dtype:
-            walk.problem("wrong-dtype", f"expected input {spec.name!r} to be {spec.dtype}, as declared; got {got}", "encode")
+            walk.problem(
+                "wrong-dtype", f"expected input {spec.name!r} to be {spec.dtype}, as declared", f"got {got}", method="encode"
+            )
 
 
 def lies_in_range(walk: Walk) -> None:
     """Training rows, and for anything but tables, whose bounds are those of the training data, other rows too."""
     for spec in walk.task.inputs:
         if wrong := out_of_range(spec, walk.batch[spec.name]):
-            walk.problem("input-out-of-range", wrong, "encode")
+            walk.problem("input-out-of-range", wrong, method="encode")
     for part in (walk.data.valid, walk.data.test):
         if length(part) == 0:
             continue
         batch = walk.encoded(first(part), "evaluate", "on rows of another part than train")
         for spec in walk.task.inputs:
             if spec.modality != "table" and (wrong := out_of_range(spec, batch[spec.name])):
-                walk.problem("input-out-of-range", wrong, "encode")
+                walk.problem("input-out-of-range", wrong, method="encode")
 
 
 def first(part: Any) -> Any:
@@ -104,7 +106,7 @@ def is_not_random(walk: Walk) -> None:
             walk.problem(
                 "encode-random",
                 f"expected the same rows to be encoded the same with mode {mode!r}; batch[{name!r}] differs: {advice}",
-                "encode",
+                method="encode",
             )
 
 
@@ -115,7 +117,7 @@ def ignores_neighbours(walk: Walk) -> None:
         for name, value in single.items():
             if name not in walk.batch or not overlap(value, walk.batch[name][i : i + 1]):
                 want = f"expected batch[{name!r}] of a row to be the same alone and among {walk.count} rows, up to padding"
-                walk.problem("encode-depends-on-neighbours", f"{want}; row {i} differs", "encode")
+                walk.problem("encode-depends-on-neighbours", f"{want}; row {i} differs", method="encode")
                 return
 
 
@@ -133,7 +135,7 @@ def serving_fails(walk: Walk) -> bool:
         task.encode(asked(task, walk.rows), "predict")
     except Exception as error:
         want = f"expected encode with mode 'predict' to work from {task.asks} alone"
-        walk.problem("labels-needed-at-serving", f"{want}; {walk.told(error)}: leave labels out in that mode", "encode")
+        walk.problem("labels-needed-at-serving", f"{want}", f"{walk.told(error)}: leave labels out in that mode", method="encode")
         return True
     return False
 
@@ -147,7 +149,9 @@ def serves(walk: Walk) -> None:
     for spec in walk.task.inputs:
         if spec.modality != "side" and not same(served[spec.name], walk.batch[spec.name]):
             want = f"expected input {spec.name!r} to be the same with modes 'predict' and 'evaluate'"
-            walk.problem("serving-skew", f"{want}; it differs: what clients send must be encoded as what was evaluated", "encode")
+            walk.problem(
+                "serving-skew", f"{want}", "it differs: what clients send must be encoded as what was evaluated", method="encode"
+            )
 
 
 CHECKS = (has_declared_dims, has_declared_dtype, lies_in_range, is_not_random, ignores_neighbours, serves)

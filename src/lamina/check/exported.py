@@ -40,7 +40,7 @@ def exports(walk: Walk) -> None:
     except Exception as error:
         want = "expected torch.export to take the model, with B and the dims in sizes varying"
         advice = "no Python decisions on the values or the varying sizes of tensors"
-        walk.problem("export-fails", f"{want}; {walk.told(error)}: {advice}", "model")
+        walk.problem("export-fails", f"{want}; {walk.told(error)}: {advice}", method="model")
         return
     others = [("all rows", walk.batch), ("one row", {n: v[:1] for n, v in walk.batch.items()})]
     if varying(task):
@@ -51,13 +51,15 @@ def exports(walk: Walk) -> None:
             try:
                 got = parts(forward(*arguments(task, batch)))
             except Exception as error:
-                walk.problem("export-differs", f"expected the exported model to take {what}; {walk.told(error)}", "model")
+                walk.problem(
+                    "export-differs", f"expected the exported model to take {what}", f"{walk.told(error)}", method="model"
+                )
                 return
         if (name := same_dicts(got, want)) is not None:
             reason = f"expected the exported model to say the same as the model for {what}; output {name} differs".replace(
                 "  ", " "
             )
-            walk.problem("export-differs", f"{reason}: no size, value or branch may be fixed while exporting", "model")
+            walk.problem("export-differs", f"{reason}: no size, value or branch may be fixed while exporting", method="model")
             return
 
 

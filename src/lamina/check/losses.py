@@ -16,13 +16,19 @@ LOOSE = ("loss-averaged", "loss-wrong-shape", "random-loss", "loss-not-finite")
 
 def is_finite(walk: Walk) -> None:
     terms = walk.losses(walk.output, walk.batch)
+    if walk.found("output-not-finite"):
+        raise Broken
     for name, (total, count) in terms.items():
         label = f"term {name!r}" if name else "loss"
         if not bool(torch.isfinite(total).all()):
-            walk.problem("loss-not-finite", f"expected the totals of {label} to be finite; got {total.tolist()}", "loss")
+            walk.problem(
+                "loss-not-finite", f"expected the totals of {label} to be finite", f"got {total.tolist()}", method="loss"
+            )
         if not bool((torch.isfinite(count.double()) & (count >= 0)).all()):
             walk.problem(
-                "loss-not-finite", f"expected the counts of {label} to be finite and not negative; got {count.tolist()}", "loss"
+                "loss-not-finite",
+                f"expected the counts of {label} to be finite and not negative; got {count.tolist()}",
+                method="loss",
             )
         items, summed = float(count.sum()), float(total.sum())
         per_item = f"{summed / max(items, 1):.4g} an item over {items:g} items"
@@ -36,7 +42,7 @@ def is_not_random(walk: Walk) -> None:
         two = walk.losses(walk.output, walk.batch)
     if any(not same(a, b) for name in one for a, b in zip(one[name], two[name], strict=True)):
         want = "expected the same loss for the same output and batch"
-        walk.problem("random-loss", f"{want}; two calls differ: noise and masks belong in the batch", "loss")
+        walk.problem("random-loss", f"{want}; two calls differ: noise and masks belong in the batch", method="loss")
 
 
 def counts_batch_alone(walk: Walk) -> None:
@@ -54,7 +60,7 @@ def counts_batch_alone(walk: Walk) -> None:
             if name not in changed or not same(count, changed[name][1]):
                 want = "expected the counts to depend on the batch alone"
                 walk.problem(
-                    "counts-depend-on-output", f"{want}; they changed with the output: count items of the labels", "loss"
+                    "counts-depend-on-output", f"{want}; they changed with the output: count items of the labels", method="loss"
                 )
                 return
 
@@ -71,16 +77,18 @@ def keeps_rows_apart(walk: Walk) -> None:
         if not same(count_B, counted_B):
             want = "expected the count of a row to depend on that row alone"
             walk.problem(
-                "loss-rows-leak", f"{want}; counts are {count_B.tolist()} in a batch and {counted_B.tolist()} alone", "loss"
+                "loss-rows-leak",
+                f"{want}; counts are {count_B.tolist()} in a batch and {counted_B.tolist()} alone",
+                method="loss",
             )
         elif not same(total_B, single_B):
             if averaged(total_B, single_B, count_B):
                 want = "expected the total of each row to be the sum of its own items"
                 got = f"in a batch of {walk.count} rows the totals are a mean or a share of it"
-                walk.problem("loss-averaged", f"{want}; {got}: use reduction='none', and divide by nothing", "loss")
+                walk.problem("loss-averaged", f"{want}", f"{got}: use reduction='none', and divide by nothing", method="loss")
             else:
                 want = "expected the loss of a row to depend on that row alone, since the task is not coupled"
-                walk.problem("loss-rows-leak", f"{want}; it differs when the row is alone", "loss")
+                walk.problem("loss-rows-leak", f"{want}; it differs when the row is alone", method="loss")
 
 
 def averaged(total_B: Tensor, single_B: Tensor, count_B: Tensor) -> bool:
@@ -112,7 +120,7 @@ def grows_with_count(walk: Walk) -> None:
         ):
             want = "expected the total of a row to be the sum over its items"
             got = f"counts are {count.tolist()}, and with the same output everywhere every total is {float(total[0]):.4g}"
-            walk.problem("loss-averaged", f"{want}; {got}: a mean over the items is not a sum", "loss")
+            walk.problem("loss-averaged", f"{want}; {got}: a mean over the items is not a sum", method="loss")
 
 
 CHECKS = (is_finite, is_not_random, counts_batch_alone, keeps_rows_apart, grows_with_count)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lamina.check.problem import Broken
-from lamina.check.walk import Walk, overlap, row, same, same_dicts, seeded, varying, whole, word
+from lamina.check.walk import Walk, overlap, row, same, same_dicts, seeded, varying, word
 from lamina.errors import LaminaError
 from lamina.leaf import leaf, stands_by_embedding
 from lamina.task import Input
@@ -51,7 +51,9 @@ def reads_no_files(walk: Walk) -> None:
     under = (sys.prefix, sys.base_prefix, "/proc/", "/sys/", "/dev/")  # libraries and the system look about on first use
     opened = [name for name in opened if not name.startswith(under) and not name.isdigit()]
     if opened:
-        walk.problem("model-reads-files", f"expected model to read no file; it opened {opened[0]}: load weights in init", "model")
+        walk.problem(
+            "model-reads-files", "expected model to read no file", f"it opened {opened[0]}: load weights in init", method="model"
+        )
 
 
 def runs_on_meta(walk: Walk) -> None:
@@ -64,13 +66,17 @@ def runs_on_meta(walk: Walk) -> None:
         if stray:
             want = "expected model to build under torch.device('meta')"
             walk.problem(
-                "not-on-meta", f"{want}; {stray[0]} is on another device: make it with torch.tensor or torch.empty", "model"
+                "not-on-meta",
+                f"{want}; {stray[0]} is on another device: make it with torch.tensor or torch.empty",
+                method="model",
             )
             return
         with torch.no_grad():
             walk.task.outputs(model, {name: value.to("meta") for name, value in walk.batch.items()})
     except Exception as error:
-        walk.problem("not-on-meta", f"expected model to build and run on the meta device; {walk.told(error)}: {advice}", "model")
+        walk.problem(
+            "not-on-meta", "expected model to build and run on the meta device", f"{walk.told(error)}: {advice}", method="model"
+        )
 
 
 def keeps_reserved_keys(walk: Walk) -> None:
@@ -80,7 +86,7 @@ def keeps_reserved_keys(walk: Walk) -> None:
         if value is not None and value.dim() != 2:
             want = f"expected output[{name!r}] to be (B, {'K' if name == 'logits' else 'D'})"
             advice = "name it otherwise, or pool it"
-            walk.problem("reserved-logits", f"{want}; got {tuple(value.shape)}: {advice}", "model")
+            walk.problem("reserved-logits", f"{want}; got {tuple(value.shape)}: {advice}", method="model")
 
 
 def is_finite(walk: Walk) -> None:
@@ -89,7 +95,7 @@ def is_finite(walk: Walk) -> None:
             walk.problem(
                 "output-not-finite",
                 f"expected numbers in output {name}; got NaN for rows that encode took from the data",
-                "model",
+                method="model",
             )
 
 
@@ -100,9 +106,7 @@ def is_settled(walk: Walk) -> None:
         two = walk.said(walk.batch)
     if (name := same_dicts(one, two)) is not None:
         want = "expected the same output twice in evaluation mode"
-        walk.problem(
-            "random-at-evaluation", f"{want}; output {name} differs: draw only when self.training".replace("  ", " "), "model"
-        )
+        walk.problem("random-at-evaluation", f"{want}; output {name} differs: draw only when self.training", method="model")
 
 
 def keeps_rows_apart(walk: Walk) -> None:
@@ -112,7 +116,7 @@ def keeps_rows_apart(walk: Walk) -> None:
         single = walk.said(row(walk.batch, i), "on one row")
         if (name := same_dicts(single, row(walk.output, i))) is not None:
             want = "expected a row's output not to depend on the other rows in evaluation mode"
-            walk.problem("rows-leak", f"{want}; output {name} of row {i} differs when it is alone".replace("  ", " "), "model")
+            walk.problem("rows-leak", f"{want}; output {name} of row {i} differs when it is alone", method="model")
             return
 
 
@@ -135,10 +139,12 @@ def uses_inputs(walk: Walk) -> None:
         want = f"expected the model to use its input {spec.name!r}"
         if lengths:
             walk.problem(
-                "ignored-lengths", f"{want}; nothing changes when every length is 1: mask what lies beyond the length", "model"
+                "ignored-lengths",
+                f"{want}; nothing changes when every length is 1: mask what lies beyond the length",
+                method="model",
             )
         else:
-            walk.problem("ignored-input", f"{want}; the output is the same when its rows are exchanged", "model")
+            walk.problem("ignored-input", f"{want}; the output is the same when its rows are exchanged", method="model")
 
 
 def is_lengths(spec: Input) -> bool:
@@ -152,26 +158,30 @@ def losses_differ(walk: Walk, batch: dict[str, Tensor]) -> bool:
 
 def ignores_padding(walk: Walk) -> None:
     """Each example alone, at its own size, against the same example in the padded batch."""
-    if not varying(walk.task) or walk.found("random-at-evaluation", "ignored-lengths", "encode-depends-on-neighbours"):
+    walk.losses(walk.output, walk.batch)  # what is wrong with a whole batch is not the padding
+    if not varying(walk.task) or walk.found(
+        "random-at-evaluation", "ignored-lengths", "encode-depends-on-neighbours", "encode-random"
+    ):
         raise Broken
     for i, single in enumerate(walk.alone):
         padded = row(walk.batch, i)
         if all(single[s.name].shape == padded[s.name].shape for s in walk.task.inputs):
             continue
-        shapes = f"{tuple(single[walk.task.inputs[0].name].shape[1:])} alone, {tuple(padded[walk.task.inputs[0].name].shape[1:])} padded"
+        name = walk.task.inputs[0].name
+        shapes = f"{tuple(single[name].shape[1:])} alone, {tuple(padded[name].shape[1:])} padded"
         alone, company = walk.said(single, "on one example without padding"), walk.said(padded, "on one row")
         for name, value in alone.items():
             if not overlap(value, company[name]):
                 want = "expected an example to have the same output alone as in a padded batch"
-                reason = f"{want}; output {name} differs ({shapes}): mask the padding".replace("  ", " ")
-                walk.problem("padding-leaks", reason, "model")
+                reason = f"{want}; output {name} differs ({shapes}): mask the padding"
+                walk.problem("padding-leaks", reason, method="model")
                 return
         ours, theirs = walk.losses(alone, single), walk.losses(company, padded)
         for name in ours:
             for what, a, b in zip(("total", "count"), ours[name], theirs[name], strict=True):
                 if not same(a, b):
                     want = f"expected an example to have the same {what} of its loss alone as in a padded batch"
-                    walk.problem("padding-leaks", f"{want}; got {float(a):.4g} and {float(b):.4g} ({shapes})", "loss")
+                    walk.problem("padding-leaks", f"{want}", f"got {float(a):.4g} and {float(b):.4g} ({shapes})", method="loss")
                     return
 
 
@@ -182,7 +192,7 @@ def stands_for_codes(walk: Walk) -> None:
     try:
         stands = stands_by_embedding(task)
     except LaminaError as error:
-        walk.problem("embed-undeclared", str(error), "embed")
+        walk.problem("embed-undeclared", str(error), method="embed")
         return
     if task.embed is None:
         return
@@ -191,7 +201,7 @@ def stands_for_codes(walk: Walk) -> None:
     except AttributeError:
         names = [n for n, _ in walk.model.named_children()]
         walk.problem(
-            "embed-missing", f"expected embed to name a submodule of the model ({names}, ...); got {task.embed!r}", "embed"
+            "embed-missing", f"expected embed to name a submodule of the model ({names}, ...); got {task.embed!r}", method="embed"
         )
         return
     said: list[Any] = []
@@ -202,10 +212,12 @@ def stands_for_codes(walk: Walk) -> None:
         handle.remove()
     if len(said) != 1:
         want = f"expected the submodule {task.embed!r} to run exactly once in a forward, as a call (not through .weight)"
-        walk.problem("embedding-called-twice", f"{want}; it ran {len(said)} times", "model")
+        walk.problem("embedding-called-twice", f"{want}; it ran {len(said)} times", method="model")
     elif stands and not (isinstance(said[0], Tensor) and said[0].dim() > 0 and len(said[0]) == walk.count):
         walk.problem(
-            "embed-missing", f"expected the submodule {task.embed!r} to return one tensor (B, ...); got {word(said[0])}", "embed"
+            "embed-missing",
+            f"expected the submodule {task.embed!r} to return one tensor (B, ...); got {word(said[0])}",
+            method="embed",
         )
 
 
@@ -218,26 +230,21 @@ def has_leaf(walk: Walk) -> None:
         output = forward(x)
     except Exception as error:
         want = "expected the model to take inputs[0] as floats in raw units, or what embed gives"
-        walk.problem("leaf-differs", f"{want}; {walk.told(error)}", "model")
+        walk.problem("leaf-differs", f"{want}; {walk.told(error)}", method="model")
         return
     said = output if isinstance(output, dict) else {"": output}
     if (name := same_dicts({n: v.detach() for n, v in said.items()}, walk.output)) is not None:
         want = "expected the same output from floats in raw units as from the input"
-        walk.problem("leaf-differs", f"{want}; output {name} differs: decide by values, not by dtype".replace("  ", " "), "model")
+        walk.problem("leaf-differs", f"{want}; output {name} differs: decide by values, not by dtype", method="model")
         return
     floats = [v for v in said.values() if v.is_floating_point() and v.requires_grad]
     got = torch.autograd.grad(sum(v.double().square().sum() for v in floats), x, allow_unused=True)[0] if floats else None
     if got is None:
         want = f"expected a gradient from the output to input {walk.task.inputs[0].name!r}"
-        walk.problem("leaf-differs", f"{want}; none reaches it: no .detach(), no cast to integers on the way", "model")
-
-
-def gives_whole(walk: Walk) -> None:
-    """A loss must take what the model gives; noted early, since all that follows needs it."""
-    walk.attempt("loss", lambda: walk.task.loss(whole(walk.output), walk.batch), "on the output of the model")
+        walk.problem("leaf-differs", f"{want}", "none reaches it: no .detach(), no cast to integers on the way", method="model")
 
 
 CHECKS = (
     reads_no_files, keeps_reserved_keys, is_finite, is_settled, keeps_rows_apart, uses_inputs, ignores_padding,
-    stands_for_codes, has_leaf, runs_on_meta, gives_whole,
+    stands_for_codes, has_leaf, runs_on_meta,
 )  # fmt: skip

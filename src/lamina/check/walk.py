@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import random
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,11 +39,11 @@ class Walk:
         """What each step gave, in words."""
         self._made: dict[str, Any] = {}
 
-    def problem(self, name: str, reason: str, method: str | None = None) -> None:
-        """Note a problem; the first of each name is enough."""
+    def problem(self, name: str, *said: str, method: str | None = None) -> None:
+        """Note a problem: what was expected, what came, and advice. The first of each name is enough."""
         assert name in RULES, name
         if not self.found(name):
-            self.problems.append(Problem(name, reason, method))
+            self.problems.append(Problem(name, re.sub(" +", " ", "; ".join(said)), method))
 
     def found(self, *names: str) -> bool:
         return any(p.name in names for p in self.problems)
@@ -99,18 +101,20 @@ class Walk:
     def _data(self) -> Data:
         data = self.attempt("read", lambda: self.plain.read(self.source))
         if not isinstance(data, Data):
-            self.problem("read-fails", f"expected read to return Data(train, valid, calibration, test); got {word(data)}", "read")
+            self.problem(
+                "read-fails", "expected read to return Data(train, valid, calibration, test)", f"got {word(data)}", method="read"
+            )
             raise Broken
         counts = {}
         for name, columns in data.parts().items():
             sizes = {key: len(column) for key, column in columns.items()}
             if len(set(sizes.values())) > 1 or (sizes and set(columns) != set(data.train)):
                 want = f"columns of equal length, named {sorted(data.train)} as in train"
-                self.problem("unequal-columns", f"expected part {name!r} to have {want}; got {sizes}", "read")
+                self.problem("unequal-columns", f"expected part {name!r} to have {want}; got {sizes}", method="read")
                 raise Broken
             counts[name] = length(columns)
         if counts["train"] < 4:
-            self.problem("too-few-examples", f"expected at least 4 training examples; got {counts['train']}", "read")
+            self.problem("too-few-examples", "expected at least 4 training examples", f"got {counts['train']}", method="read")
             raise Broken
         self.seen["read"] = f"{', '.join(f'{n} {name}' for name, n in counts.items())}; columns {', '.join(data.train)}"
         return data
@@ -125,7 +129,7 @@ class Walk:
         prepared = self.attempt("prepare", lambda: self.plain.prepare(data))
         if not isinstance(prepared, type(self.plain)):
             want = f"a {type(self.plain).__name__} (use dataclasses.replace)"
-            self.problem("prepare-fails", f"expected prepare to return {want}; got {word(prepared)}", "prepare")
+            self.problem("prepare-fails", f"expected prepare to return {want}; got {word(prepared)}", method="prepare")
             raise Broken
         return prepared
 
@@ -166,7 +170,7 @@ class Walk:
         when = when or f"with mode {mode!r} on {count} example{'s' if count > 1 else ''}"
         batch = self.attempt("encode", lambda: task.encode(columns, mode), when)
         if not isinstance(batch, dict):
-            self.problem("not-a-tensor", f"expected encode to return a dict of tensors; got {word(batch)}", "encode")
+            self.problem("not-a-tensor", "expected encode to return a dict of tensors", f"got {word(batch)}", method="encode")
             raise Broken
         if mode == "predict":  # a client sends no labels, and side inputs are what predict itself makes
             needed = [i.name for i in task.inputs if i.modality != "side"]
@@ -175,16 +179,16 @@ class Walk:
         missing = [name for name in needed if name not in batch]
         if missing:
             self.problem(
-                "missing-key", f"expected encode {when} to give {needed}; got {sorted(batch)}, without {missing}", "encode"
+                "missing-key", f"expected encode {when} to give {needed}; got {sorted(batch)}, without {missing}", method="encode"
             )
             raise Broken
         for name, value in batch.items():
             if not isinstance(value, Tensor):
-                self.problem("not-a-tensor", f"expected batch[{name!r}] to be a tensor; got {word(value)}", "encode")
+                self.problem("not-a-tensor", f"expected batch[{name!r}] to be a tensor", f"got {word(value)}", method="encode")
                 raise Broken
             if value.dim() == 0 or len(value) != count:
                 want = f"expected batch[{name!r}] to lead with the {count} rows given"
-                self.problem("wrong-batch-size", f"{want}; got shape {tuple(value.shape)}", "encode")
+                self.problem("wrong-batch-size", f"{want}; got shape {tuple(value.shape)}", method="encode")
                 raise Broken
         return batch
 
@@ -221,7 +225,7 @@ class Walk:
         with seeded(0):
             model = self.attempt("model", self.task.model)
         if not isinstance(model, nn.Module):
-            self.problem("model-fails", f"expected model to return an nn.Module; got {word(model)}", "model")
+            self.problem("model-fails", f"expected model to return an nn.Module; got {word(model)}", method="model")
             raise Broken
         return model
 
@@ -239,12 +243,16 @@ class Walk:
             label = f"output[{name!r}]" if name else "the output"
             if not isinstance(value, Tensor):
                 self.problem(
-                    "output-not-tensors", f"expected {label} to be a tensor, or a dict of tensors; got {word(value)}", "model"
+                    "output-not-tensors",
+                    f"expected {label} to be a tensor, or a dict of tensors; got {word(value)}",
+                    method="model",
                 )
                 raise Broken
             if value.dim() == 0 or len(value) != count:
                 self.problem(
-                    "output-leading-dim", f"expected {label} to lead with the {count} rows; got {tuple(value.shape)}", "model"
+                    "output-leading-dim",
+                    f"expected {label} to lead with the {count} rows; got {tuple(value.shape)}",
+                    method="model",
                 )
                 raise Broken
         return parts(output)
@@ -257,7 +265,9 @@ class Walk:
         for name, pair in terms.items():
             label = f"loss term {name!r}" if name else "loss"
             if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(t, Tensor) for t in pair)):
-                self.problem("loss-wrong-shape", f"expected {label} to be (total, count), two tensors; got {word(pair)}", "loss")
+                self.problem(
+                    "loss-wrong-shape", f"expected {label} to be (total, count), two tensors", f"got {word(pair)}", method="loss"
+                )
                 raise Broken
             for what, value in zip(("total", "count"), pair, strict=True):
                 if value.shape == (count,):
@@ -265,11 +275,13 @@ class Walk:
                 if what == "total" and value.dim() == 0:
                     advice = "sum over the items of each example, as with reduction='none' and then .sum over all but the first"
                     self.problem(
-                        "loss-averaged", f"expected a total for each of the {count} rows; got one number: {advice}", "loss"
+                        "loss-averaged", f"expected a total for each of the {count} rows; got one number: {advice}", method="loss"
                     )
                 else:
                     self.problem(
-                        "loss-wrong-shape", f"expected the {what} of {label} to be ({count},); got {tuple(value.shape)}", "loss"
+                        "loss-wrong-shape",
+                        f"expected the {what} of {label} to be ({count},); got {tuple(value.shape)}",
+                        method="loss",
                     )
                 raise Broken
         return terms
@@ -319,6 +331,17 @@ def same_dicts(a: dict[str, Tensor], b: dict[str, Tensor]) -> str | None:
         if name not in a or name not in b or not same(a[name], b[name]):
             return name
     return None
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Equal JSON, numbers up to what float32 sums differ by; NaN equals NaN."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(alike(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) or (math.isnan(a) and math.isnan(b))
+    return a == b
 
 
 def overlap(small: Tensor, large: Tensor) -> bool:

@@ -47,7 +47,7 @@ def across_parts(hashes: Sequence[str], parts: Sequence[str], names: Sequence[st
     """Pictures that stand in two parts: what is tested was trained on."""
     found = []
     for rows in _repeated(hashes):
-        first = {}
+        first: dict[str, int] = {}
         for row in rows:
             first.setdefault(parts[row], row)
         ordered = sorted(first, key=PARTS.index)
@@ -79,8 +79,8 @@ def conflicts(hashes: Sequence[str], labels: Sequence[str], names: Sequence[str]
     for rows in _repeated(hashes):
         for row in rows[1:]:
             if labels[row] != labels[rows[0]]:
-                found.append(Finding("conflicting-label", f"labelled {labels[row]!r}, but the same picture {names[rows[0]]} is labelled "
-                                     f"{labels[rows[0]]!r}", names[row], fix="decide which is right", severity="warning"))  # fmt: skip
+                reason = f"labelled {labels[row]!r}, but the same picture {names[rows[0]]} is labelled {labels[rows[0]]!r}"
+                found.append(Finding("conflicting-label", reason, names[row], fix="decide which is right", severity="warning"))
     return capped(found)
 
 
@@ -100,8 +100,9 @@ def classes(labels: Sequence[str], parts: Sequence[str]) -> list[Finding]:
     elif training:
         most, least = max(training.items(), key=lambda x: (x[1], x[0])), min(training.items(), key=lambda x: (x[1], x[0]))
         if most[1] > UNEVEN * least[1]:
-            found.append(Finding("imbalance", f"class {most[0]!r} has {most[1]} examples, class {least[0]!r} has {least[1]}",
-                                 fix="judge by balanced accuracy; weigh or add to the small classes", severity="warning"))  # fmt: skip
+            reason = f"class {most[0]!r} has {most[1]} examples, class {least[0]!r} has {least[1]}"
+            fix = "judge by balanced accuracy; weigh or add to the small classes"
+            found.append(Finding("imbalance", reason, fix=fix, severity="warning"))
     return capped(found)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from lamina.data import demo as bundled
 from lamina.data.defects import across_parts
-from lamina.data.image_layouts import Listing, list_images
+from lamina.data.image_layouts import list_images
+from lamina.data.listing import Listing
 from lamina.data.pack import Facts, pack, pack_array
 from lamina.data.source import PARTS, Data, Finding, Source
 from lamina.data.splits import shares_for, split

@@ -263,9 +263,9 @@ def _write(folder: Path, items: Sequence[Any], facts: Facts, packed: bool) -> No
         else:
             _read_all(items, facts, lambda block: None)
         body = json.dumps({"packed": packed, "checks": checks, "facts": asdict(facts)})
-        with (made / "facts.json").open("w") as file:
-            file.write(f"{zlib.crc32(body.encode()):08x}\n{body}")
-            _sync(file)
+        with (made / "facts.json").open("w") as text:
+            text.write(f"{zlib.crc32(body.encode()):08x}\n{body}")
+            _sync(text)
         sync_folder(made)
         _install(made, folder)
     except BaseException:

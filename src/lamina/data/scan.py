@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,13 @@ def scan_images(source: Source) -> list[Finding]:
     shapes = Counter(f"{width} x {height}" for _, height, width in sizes)
     if len(shapes) > 1:
         common = ", ".join(f"{count} of {shape}" for shape, count in sorted(shapes.items(), key=lambda x: (-x[1], x[0]))[:3])
-        found.append(Finding("mixed-sizes", f"pictures of {len(shapes)} sizes ({common}{', ...' if len(shapes) > 3 else ''}): "
-                             f"all are brought to {facts.shape[2]} x {facts.shape[1]}, the shorter side made to fit and the centre kept",
-                             str(source.data) if isinstance(source.data, (str, os.PathLike)) else None, severity="note"))  # fmt: skip
+        reason = f"pictures of {len(shapes)} sizes ({common}{', ...' if len(shapes) > 3 else ''}) are brought to "
+        reason += f"{facts.shape[2]} x {facts.shape[1]}: the shorter side made to fit, the centre kept"
+        found.append(Finding("mixed-sizes", reason, severity="note"))
     colors = Counter(c for c, _, _ in sizes)
     if len(colors) > 1:
-        found.append(Finding("mixed-colors", f"{colors[1]} gray pictures among {colors[3]} in colour: gray is repeated in all three channels",
-                             severity="note"))  # fmt: skip
+        reason = f"{colors[1]} gray pictures among {colors[3]} in colour: gray is repeated in all three channels"
+        found.append(Finding("mixed-colors", reason, severity="note"))
     return found
 
 
@@ -67,17 +68,36 @@ def summary(findings: list[Finding]) -> dict[str, int]:
 
 def holds_pictures(source: Source) -> bool:
     """Whether the data is pictures rather than a table: by its layout, or by a column of paths to pictures."""
-    from lamina.data.image_layouts import IMAGE_COLUMNS, TABLES
+    from lamina.data.image_layouts import is_idx
+    from lamina.data.image_tables import IMAGE_COLUMNS, TABLES
 
     data: Any = source.data
     if not isinstance(data, (str, os.PathLike)):
         return _array_of_pictures(data)
     path = Path(data)
-    if str(data).startswith("hf:") or source.image is not None or path.is_dir():
+    if str(data).startswith("hf:") or source.image is not None:
         return True
-    if path.suffix.lower() not in TABLES or not path.is_file():
-        return path.suffix.lower() not in TABLES
-    return _first_row_names_picture(path, IMAGE_COLUMNS)
+    if path.is_dir():
+        return _folder_of_pictures(path)
+    if path.suffix.lower() in TABLES and path.is_file():
+        return _first_row_names_picture(path, IMAGE_COLUMNS)
+    return is_idx(path.name) or (path.is_file() and zipfile.is_zipfile(path))
+
+
+def _folder_of_pictures(path: Path) -> bool:
+    """Unless it is a folder of tables, or a saved dataset without a picture column."""
+    from lamina.data.image_layouts import is_idx
+    from lamina.data.image_tables import TABLES
+    from lamina.modalities.image import picture_files
+
+    told = [*path.glob("dataset_info.json"), *path.glob("*/dataset_info.json")]
+    if told and [*path.glob("state.json"), *path.glob("dataset_dict.json")]:
+        return any('"Image"' in file.read_text() for file in told)
+    names = [entry.name.lower() for entry in os.scandir(path)]
+    tables = [name for name in names if os.path.splitext(name)[1] in TABLES]  # noqa: PTH122
+    if not tables or any(is_idx(name) or name.startswith("metadata.") for name in names):
+        return True
+    return bool(picture_files(path))
 
 
 def _array_of_pictures(data: Any) -> bool:

@@ -134,8 +134,7 @@ def _units(hashes: Sequence[bytes], groups: Sequence[Any] | np.ndarray | None, s
             parent[max(a, b)] = min(a, b)
         owner = [root(str(g)) for g in groups]
         content = [o.encode() for o in owner]
-    key_of = {o: c for o, c in zip(owner, content, strict=True)}
-    key_of = {o: _key(seed, c) for o, c in key_of.items()}
+    key_of = {o: _key(seed, c) for o, c in dict(zip(owner, content, strict=True)).items()}
     ordered = sorted(key_of, key=lambda o: key_of[o])
     number = {o: i for i, o in enumerate(ordered)}
     return np.fromiter((number[o] for o in owner), np.int64, len(owner)), [key_of[o] for o in ordered]

@@ -103,15 +103,14 @@ def useless_columns(columns: Mapping[str, Any], where: str) -> list[tuple[str, F
             known, distinct = values, len(set(values))
             identifier = count >= 20 and distinct == len(values) and distinct > 0.5 * count
         if len(known) == 0:
-            finding = Finding("empty-column", f"column {name!r}: no row has a value; it is left out", where, severity="warning")
+            reason = f"column {name!r}: no row has a value; it is left out"
+            found.append((name, Finding("empty-column", reason, where, severity="warning")))
         elif distinct == 1 and len(known) == count and count > 1:
-            finding = Finding("constant-column", f"column {name!r}: every row has the same value; it is left out", where, severity="warning")
+            reason = f"column {name!r}: every row has the same value; it is left out"
+            found.append((name, Finding("constant-column", reason, where, severity="warning")))
         elif identifier:
             reason = f"column {name!r}: every row has a value of its own, so it names rows and teaches nothing; it is left out"
-            finding = Finding("id-column", reason, where, severity="note")
-        else:
-            continue
-        found.append((name, finding))
+            found.append((name, Finding("id-column", reason, where, severity="note")))
     return found
 
 
@@ -122,7 +121,11 @@ def column_findings(columns: Mapping[str, Any], answers: Any, kind: str, where: 
     for name, cells in columns.items():
         if _gives_away(cells, answers, answer, kind):
             reason = f"column {name!r}: determines the answer exactly; it may be a copy of it"
-            found.append(Finding("leaking-column", reason, where, fix="leave the column out, unless it is known beforehand", severity="warning"))
+            found.append(
+                Finding(
+                    "leaking-column", reason, where, fix="leave the column out, unless it is known beforehand", severity="warning"
+                )
+            )
         if isinstance(cells, np.ndarray):
             known = cells[~np.isnan(cells)]
             exact, single = len(np.unique(known)), len(np.unique(known.astype(np.float32)))
@@ -161,7 +164,16 @@ def answer_findings(answers: Any, kind: str, name: str, where: str, places: Wher
     for text, count in counts.items():
         if count == 1:
             file, line = places(texts.index(text))
-            found.append(Finding("single-row-class", f"class {text!r} of column {name!r} has one row", file, line, "add rows, or remove it", "warning"))
+            found.append(
+                Finding(
+                    "single-row-class",
+                    f"class {text!r} of column {name!r} has one row",
+                    file,
+                    line,
+                    "add rows, or remove it",
+                    "warning",
+                )
+            )
     most, least = max(counts, key=lambda k: counts[k]), min(counts, key=lambda k: counts[k])
     if counts[most] >= 10 * counts[least] and counts[least] > 1:
         reason = f"class {most!r} has {counts[most]} rows and class {least!r} has {counts[least]}"
@@ -201,5 +213,9 @@ def copy_findings(hashes: Sequence[bytes], inputs: Sequence[bytes], part_of: Seq
     if shared:
         found.append(finding("rows-across-parts", f"rows that stand in another part too: {shared}", "shared", "warning"))
     if contradictions:
-        found.append(finding("contradicting-rows", f"rows equal to another but for the answer: {contradictions}", "contradiction", "warning"))
+        found.append(
+            finding(
+                "contradicting-rows", f"rows equal to another but for the answer: {contradictions}", "contradiction", "warning"
+            )
+        )
     return found

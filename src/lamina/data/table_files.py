@@ -184,7 +184,9 @@ def read_json_lines(content: bytes, file: str) -> RawTable:
             continue
         nested = next((k for k, v in item.items() if isinstance(v, (list, dict))), None)
         if nested is not None:
-            findings.append(Finding("nested-value", f"column {nested!r}: expected a number or text; got a list or an object", file, number))
+            findings.append(
+                Finding("nested-value", f"column {nested!r}: expected a number or text; got a list or an object", file, number)
+            )
             continue
         names.update(dict.fromkeys(item))
         rows.append(item)

@@ -181,7 +181,13 @@ def _raw_parts(data: Any) -> tuple[dict[str, RawTable], str]:
         if path.suffix.lower() not in SUFFIXES and path.is_file():
             raise LaminaError(f"{path}: expected a table ({', '.join(SUFFIXES)}); got a file that ends in {path.suffix!r}")
         return {"": read_file(path)}, str(path)
-    if isinstance(data, Mapping) and data and all(str(k) in _PART_NAMES for k in data) and "train" in data and not _is_column(data["train"]):
+    if (
+        isinstance(data, Mapping)
+        and data
+        and all(str(k) in _PART_NAMES for k in data)
+        and "train" in data
+        and not _is_column(data["train"])
+    ):
         parts = {}
         for name, value in data.items():
             part = _PART_NAMES[str(name)]
@@ -191,7 +197,9 @@ def _raw_parts(data: Any) -> tuple[dict[str, RawTable], str]:
 
 
 def _is_column(value: Any) -> bool:
-    return (isinstance(value, list) and not (value and isinstance(value[0], Mapping))) or (isinstance(value, np.ndarray) and value.ndim == 1)
+    return (isinstance(value, list) and not (value and isinstance(value[0], Mapping))) or (
+        isinstance(value, np.ndarray) and value.ndim == 1
+    )
 
 
 def _folder(folder: Path) -> dict[str, RawTable]:

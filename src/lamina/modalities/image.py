@@ -21,39 +21,32 @@ import numpy as np
 from PIL import Image
 
 from lamina.errors import LaminaError
-from lamina.modalities.jpeg import finish_jpeg, looks_cut_off
+from lamina.modalities.picture_files import (
+    MAGIC,
+    BadPicture,
+    decode,
+    is_gray,
+    name_of,
+    open_picture,
+    orientation_of,
+    read_file,
+    without_alpha,
+)
 from lamina.task import Columns
 
 READER_VERSION = 1
 """Raised whenever the same file would give other pixels, so that packs made by older readers are made again."""
 
-MAX_PIXELS = 100_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "MPO", "AVIF")
-SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .apng .webp .bmp .dib .gif .tif .tiff .ppm .pgm .pbm .pnm .mpo .avif".split())
-_MAGIC = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
-_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+))  # fmt: skip
+"""Names that end so are taken for pictures."""
 _THREADS = min(8, os.cpu_count() or 1)
 
 Channels = Literal[1, 3]
 Shape = tuple[int, int, int]
 """(C, H, W)"""
-
-
-class BadPicture(LaminaError):
-    """A picture that cannot be used. `code` is a stable name such as `truncated-image`; `file` names the picture."""
-
-    def __init__(self, code: str, file: str, reason: str) -> None:
-        super().__init__(f"{file}: {reason}")
-        self.code, self.file, self.reason = code, file, reason
-
-
-def name_of(source: Any) -> str:
-    """What to call a picture in a message: its path, or what kind of thing it is."""
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)  # type: ignore[return-value]
-    if isinstance(source, Image.Image):
-        return getattr(source, "filename", "") or "picture"
-    return "picture"
 
 
 def read_picture(source: Any, channels: Channels | None = None, notes: list[str] | None = None) -> np.ndarray:
@@ -69,29 +62,24 @@ def read_picture(source: Any, channels: Channels | None = None, notes: list[str]
     if isinstance(source, np.ndarray):
         pixels = _from_array(source)
     elif isinstance(source, Image.Image):
-        pixels = _decode(source.copy(), None, name_of(source))
+        pixels = decode(source, None, name_of(source))
     else:
-        pixels = _from_file(source, notes)
+        pixels = read_file(source, notes)
     return pixels if channels is None else convert(pixels, channels)
 
 
 def measure(source: Any) -> Shape:
     """The (C, H, W) that `read_picture` will give, from the header alone. Raises BadPicture."""
-    if isinstance(source, np.ndarray):
-        return _from_array(source).shape  # type: ignore[return-value]
-    if isinstance(source, Image.Image):
-        image = source
-    else:
-        name = name_of(source)
-        image = _open(io.BytesIO(source) if isinstance(source, bytes) else name, name)
-    try:
+    if isinstance(source, (np.ndarray, Image.Image)):
+        return read_picture(source).shape  # type: ignore[return-value]
+    name = name_of(source)
+    with open_picture(io.BytesIO(source) if isinstance(source, bytes) else name, name) as image:
         width, height = image.size
-        if _orientation(image) >= 5:
+        if image.format == "TIFF":  # whose size PIL may have turned already, by its version
+            width, height = image.tag_v2[256], image.tag_v2[257]  # type: ignore[attr-defined]
+        if orientation_of(image) >= 5:
             width, height = height, width
-        return (1 if _is_gray(image) else 3), height, width
-    finally:
-        if image is not source:
-            image.close()
+        return (1 if is_gray(image) else 3), height, width
 
 
 def convert(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -136,7 +124,10 @@ class Pictures:
             raise ValueError(f"pixels must be uint8 (N, C, H, W), not {pixels.dtype} {pixels.shape}")
         if pixels is None and shape is None:
             raise ValueError("files need a shape")
-        self._pixels = None if pixels is None else np.asarray(pixels)  # a plain view: memmap's own indexing is slow
+        self._pixels = None
+        if pixels is not None:  # a plain view, as memmap's own indexing is slow; read-only, as batches may be views of it
+            self._pixels = np.asarray(pixels).view()
+            self._pixels.flags.writeable = False
         self._files = files
         self._rows = rows
         self._shape: Shape = shape if pixels is None else pixels.shape[1:]  # type: ignore[assignment]
@@ -189,7 +180,7 @@ class Pictures:
         return pixels
 
     def array(self) -> np.ndarray:
-        """uint8 (N, C, H, W) of them all; no copy where the rows are one stretch of a packed array."""
+        """uint8 (N, C, H, W) of them all; a read-only view where the rows are one stretch of a packed array."""
         if self._pixels is None:
             return self.gather(np.arange(len(self)))
         rows = self._rows
@@ -226,7 +217,7 @@ def pictures(column: Any, shape: Shape) -> np.ndarray:
         return whole
     whole = convert(whole, shape[0])
     if whole.shape[2:] == shape[1:]:
-        return whole
+        return whole if whole.flags.writeable else whole.copy()  # tensors are made from it, and may be written to
     resized = np.empty((len(whole), *shape), np.uint8)
     for place, picture in enumerate(whole):
         resized[place] = resize(picture, shape[1], shape[2])
@@ -244,7 +235,7 @@ def stack_of(array: np.ndarray, shape: Shape | None = None) -> np.ndarray:
         return array
     if _channels_last(array.shape[1:]):
         array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-    return _without_alpha(array)
+    return without_alpha(array)
 
 
 def gather_inputs(sources: Sequence[Any], asks: tuple[str, ...] = ("image",)) -> Columns:
@@ -276,7 +267,7 @@ def _paths_from_standard_input(sources: Sequence[Any]) -> Iterator[Any]:
         data = sys.stdin.buffer.read()
         if not data.strip():
             raise LaminaError("standard input is empty: expected a picture's bytes, or a path a line")
-        if data.startswith(_MAGIC) and b"\0" in data or data[4:12] == b"ftypavif":
+        if (data.startswith(MAGIC) and b"\0" in data) or data[4:12] == b"ftypavif":
             yield data
             continue
         try:
@@ -322,8 +313,8 @@ def _as_uint8(array: np.ndarray, what: str) -> np.ndarray:
     low, high = (array.min(), array.max()) if array.size else (0, 255)
     if low >= 0 and high <= 255 and (array.dtype.kind != "f" or (high > 1 and bool((array == np.rint(array)).all()))):
         return array.astype(np.uint8)
-    hint = "values in 0..1 become (255 * x).round().astype('uint8')" if 0 <= low and high <= 1 else (
-        "16-bit values become (x / 257).round().astype('uint8')" if 0 <= low and array.dtype.kind != "f"
+    hint = "values in 0..1 become (255 * x).round().astype('uint8')" if low >= 0 and high <= 1 else (
+        "16-bit values become (x / 257).round().astype('uint8')" if low >= 0 and array.dtype.kind != "f"
         else "undo the normalization, so that black is 0 and white is 255")  # fmt: skip
     raise LaminaError(f"{what}: expected uint8 in 0..255, got {array.dtype} in {low:g}..{high:g}; {hint}")
 
@@ -346,225 +337,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         return array[None]
     if _channels_last(array.shape):
         array = array.transpose(2, 0, 1)
-    return np.ascontiguousarray(_without_alpha(array[None])[0])
-
-
-def _without_alpha(array: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) with a second or fourth channel composited over white."""
-    if array.shape[1] in (1, 3):
-        return array
-    color, alpha = array[:, :-1].astype(np.uint16), array[:, -1:].astype(np.uint16)
-    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(without_alpha(array[None])[0])
 
 
 def _chw(array: np.ndarray) -> np.ndarray:
     return array[None].copy() if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
-
-
-# Files.
-
-
-def _from_file(source: Any, notes: list[str] | None) -> np.ndarray:
-    name = name_of(source)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-    elif isinstance(source, (str, os.PathLike)):
-        try:
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise BadPicture("unreadable-file", name, f"cannot be read: {error.strerror or error}") from None
-    else:
-        raise BadPicture(
-            "unsupported-image", name, f"expected a path, bytes, an array or a PIL image, got {type(source).__name__}"
-        )
-    if not data:
-        raise BadPicture("empty-file", name, "the file is empty")
-    with _open(io.BytesIO(data), name) as image:
-        if notes is not None and image.format in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"):
-            frames = int(getattr(image, "n_frames", 1))
-            if frames > 1:
-                notes.append(f"holds {frames} frames; the first is read")
-                image.seek(0)
-        return _decode(image, data, name)
-
-
-def _open(file: io.BytesIO | str, name: str) -> Image.Image:
-    """The header, checked. Raises BadPicture."""
-    try:
-        image = Image.open(file, formats=_formats())
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadPicture("oversized-image", name, f"more than {MAX_PIXELS // 10**6} megapixels; scale it down") from None
-    except Exception as error:
-        raise _refusal(file, name, error) from None
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise BadPicture(
-            "oversized-image", name, f"{width} x {height} is more than {MAX_PIXELS // 10**6} megapixels; scale it down"
-        )
-    if width < 1 or height < 1:
-        raise BadPicture("zero-sized-image", name, f"its size is {width} x {height}")
-    return image
-
-
-def _formats() -> list[str]:
-    Image.init()
-    return [f for f in FORMATS if f in Image.OPEN]
-
-
-def _refusal(file: io.BytesIO | str, name: str, error: Exception) -> BadPicture:
-    """Why a header could not be read."""
-    try:
-        data = file.getvalue() if isinstance(file, io.BytesIO) else Path(file).read_bytes()
-    except OSError as fault:
-        return BadPicture("unreadable-file", name, f"cannot be read: {fault.strerror or fault}")
-    if not data:
-        return BadPicture("empty-file", name, "the file is empty")
-    sizes = {b"\x89PNG": data[16:20].ljust(4, b"?") + data[20:24].ljust(4, b"?"), b"GIF8": data[6:10].ljust(4, b"?")}
-    for magic, size in sizes.items():
-        half = len(size) // 2
-        if data.startswith(magic) and (not any(size[:half]) or not any(size[half:])):
-            return BadPicture("zero-sized-image", name, "its width or height is 0")
-    if data.startswith(_MAGIC) or data[4:8] == b"ftyp" and data[8:12] == b"avif":
-        return BadPicture("truncated-image", name, "cut short or damaged in its header")
-    kind = "HEIC" if data[4:8] == b"ftyp" else "SVG" if b"<svg" in data[:1000] else None
-    try:
-        kind = kind or Image.open(io.BytesIO(data)).format
-    except Exception:
-        kind = None
-    if kind:
-        return BadPicture("unsupported-image", name, f"{kind} is not supported; save it as PNG or JPEG")
-    return BadPicture("not-an-image", name, f"not a picture ({type(error).__name__ if data[:1] else 'empty'})")
-
-
-def _decode(image: Image.Image, data: bytes | None, name: str) -> np.ndarray:
-    """uint8 (C, H, W) of an opened picture; `data` is the whole file, where there is one."""
-    deep = (
-        bool(image.tile) and ";16" in _rawmode(image.tile[0]) if data is not None and image.format in ("PNG", "TIFF") else False
-    )  # type: ignore[attr-defined]
-    try:
-        image.load()
-        if image.format in ("JPEG", "MPO") and data is not None and looks_cut_off(image):
-            image = finish_jpeg(data)
-    except Exception as error:
-        if data is None or not data.startswith(b"\xff\xd8"):
-            raise _damaged(name, error) from None
-        try:
-            image = finish_jpeg(data)
-        except Exception:
-            raise _damaged(name, error) from None
-    if deep and image.mode in ("RGB", "RGBA"):
-        hwc = _sixteen_bits(data or b"", image)
-    else:
-        hwc = _eight_bits(image, name)
-    return np.ascontiguousarray(_upright(hwc, _orientation(image)).transpose(2, 0, 1))
-
-
-def _damaged(name: str, error: Exception) -> BadPicture:
-    text = str(error).lower()
-    if any(word in text for word in ("truncat", "eof", "not enough", "could not create decoder", "expected to read")):
-        return BadPicture("truncated-image", name, "the file is cut short: not every pixel is there")
-    return BadPicture("corrupt-image", name, f"cannot be decoded: {' '.join(str(error).split()) or type(error).__name__}")
-
-
-def _is_gray(image: Image.Image) -> bool:
-    if image.mode in ("P", "PA") and image.palette is not None:
-        palette = np.frombuffer(image.palette.getdata()[1] if image.palette.rawmode else image.palette.tobytes(), np.uint8)
-        size = len(image.palette.rawmode or image.palette.mode)
-        colors = palette[: len(palette) // size * size].reshape(-1, size)[:, :3]
-        return image.palette.mode in ("RGB", "RGBA") and bool((colors == colors[:, :1]).all())
-    return image.mode in _GRAY_MODES
-
-
-def _eight_bits(image: Image.Image, name: str) -> np.ndarray:
-    """uint8 (H, W, C) of any mode; C is 1 where the picture is gray by its mode or its palette."""
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return np.asarray(image)
-    if mode == "L" and "transparency" not in image.info:
-        return np.asarray(image)[..., None]
-    if mode == "F":
-        return _float_pixels(np.asarray(image), name)
-    if mode.startswith("I"):
-        return _integer_pixels(image, name)
-    gray = _is_gray(image)
-    if image.has_transparency_data or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        straight = image.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode))
-        rgba = np.asarray(straight.convert("RGBA")).transpose(2, 0, 1)
-        hwc = _without_alpha(rgba[None])[0].transpose(1, 2, 0)
-        return hwc[..., :1] if gray else hwc
-    if mode == "LAB":
-        raise BadPicture("unsupported-image", name, "colours in LAB are not supported; save it as RGB")
-    plain = np.asarray(image.convert("L" if gray else "RGB"))
-    return plain[..., None] if gray else plain
-
-
-def _float_pixels(values: np.ndarray, name: str) -> np.ndarray:
-    if not bool(((values >= 0) & (values <= 1)).all()):  # also false for not-a-number
-        raise BadPicture("unsupported-image", name, "floating-point values beyond 0..1; scale them to 8 or 16 bits")
-    return np.rint(values * 255).astype(np.uint8)[..., None]
-
-
-def _integer_pixels(image: Image.Image, name: str) -> np.ndarray:
-    values = np.asarray(image).astype(np.int64)
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):  # PIL widens their 16 bits; others may hold any range
-        raise BadPicture("unsupported-image", name, "32-bit integer values; scale them to 8 or 16 bits")
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        values = np.where(values == clear, 65535, values)
-    return ((values + 128) // 257).astype(np.uint8)[..., None]
-
-
-def _rawmode(tile: Any) -> str:
-    return tile[3] if isinstance(tile[3], str) else str(tile[3][0]) if tile[3] else ""
-
-
-def _sixteen_bits(data: bytes, image: Image.Image) -> np.ndarray:
-    """uint8 (H, W, C), rounded, of a 16-bit colour picture, of which PIL keeps the high bytes only.
-
-    The low bytes are had by decoding once more with the byte order turned round.
-    """
-    with Image.open(io.BytesIO(data), formats=_formats()) as other:
-        turned = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
-                  "LA;16B": "RGBA", "RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B"}  # fmt: skip
-        raw = _rawmode(other.tile[0])  # type: ignore[attr-defined]
-        high = np.asarray(image)
-        if raw not in turned or (raw.endswith("N") and sys.byteorder == "big"):
-            return _eight_bits(image, "")
-        other.tile = [  # type: ignore[attr-defined]
-            (*tile[:3], turned[raw] if isinstance(tile[3], str) else (turned[raw], *tile[3][1:]))
-            for tile in other.tile  # type: ignore[attr-defined]
-        ]
-        low = np.asarray(other)
-    if raw == "LA;16B":  # two 16-bit channels, read as four bytes
-        values = low[..., [0, 2]].astype(np.int64) * 256 + low[..., [1, 3]]
-    else:
-        values = high.astype(np.int64) * 256 + low
-    clear = image.info.get("transparency")
-    if isinstance(clear, tuple) and values.shape[-1] == 3:
-        values = np.where((values == np.asarray(clear)).all(-1, keepdims=True), 65535, values)
-    if values.shape[-1] in (2, 4):
-        color, alpha = values[..., :-1], values[..., -1:]
-        values = (color * alpha + 65535 * (65535 - alpha) + 32767) // 65535
-    return ((values + 128) // 257).astype(np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8 (1 is upright). Broken EXIF does not make a picture bad."""
-    if not ("exif" in image.info or "XML:com.adobe.xmp" in image.info or "xmp" in image.info or image.format in ("TIFF", "MPO")):
-        return 1
-    try:
-        value = image.getexif().get(0x0112, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(hwc: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation: 2 to 4 flip, 5 to 8 also swap rows and columns."""
-    if orientation >= 5:
-        hwc = hwc.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        hwc = hwc[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        hwc = hwc[::-1]
-    return hwc

@@ -239,7 +239,7 @@ def _fit_number(name: str, column: Any) -> NumberColumn:
     mean, std = float(values.mean()), float(values.std())
     q1, median, q3 = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
     spread = (q3 - q1) / 1.349
-    scale = spread if spread > std * 1e-3 else std
+    scale = spread if spread > 0 else std
     if not scale > 1e-30:  # a constant column: any scale will do, its standardized value is zero
         return NumberColumn(name, mean, 0.0, median, median, median, 1.0, (), missing=values.size < cells.size)
     edges = tuple(float(e) for e in np.unique(np.quantile(values, np.linspace(0, 1, MOST_BINS + 1))))

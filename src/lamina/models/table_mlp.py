@@ -12,6 +12,7 @@ B rows, C columns, D width of an embedding, M members, W width of a layer, K cla
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ class TableMLP(nn.Module):
         self.embed = TableEmbedding(columns, embedding)
         sizes = [len(columns) * embedding] + [width] * depth
         self.layers = nn.ModuleList(
-            MemberLinear(i, o, members, signs=n == 0) for n, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False))
+            MemberLinear(i, o, members, signs=n == 0) for n, (i, o) in enumerate(itertools.pairwise(sizes))
         )
         self.dropout = nn.Dropout(dropout)
         self.head = MemberHead(width, classes or 1, members)

@@ -12,6 +12,7 @@ B rows, C columns, N numeric columns, K categorical columns, T bins, D width of 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,6 +41,7 @@ class TableEmbedding(nn.Module):
         order = numbers + categories
         self.bias = nn.Parameter(torch.empty(len(columns), width))
         self.numbers, self.categories = len(numbers), len(categories)
+        self.known = sum(int(columns[i]["count"]) for i in categories)
         self._buffer("order", [order.index(i) for i in range(len(columns))], torch.int64)
         self._buffer("number_index", numbers, torch.int64)
         self._buffer("category_index", categories, torch.int64)
@@ -53,14 +55,14 @@ class TableEmbedding(nn.Module):
             # A column with fewer bins is filled up with bins of zero slope, which add nothing and learn nothing.
             fill = [max(self.bins - max(len(e) - 1, 0), 0) for e in edges]
             self._buffer("left", [e[:-1] + [0.0] * n for e, n in zip(edges, fill, strict=True)])
-            slopes = [[1 / (b - a) for a, b in zip(e, e[1:], strict=False)] for e in edges]
+            slopes = [[1 / (b - a) for a, b in itertools.pairwise(e)] for e in edges]
             self._buffer("slope", [s + [0.0] * n for s, n in zip(slopes, fill, strict=True)])
             self.bin_weight = nn.Parameter(torch.empty(len(numbers), self.bins, width))
-        if categories:
+        if self.known > 0:
             counts = [int(columns[i]["count"]) for i in categories]
             self._buffer("offset", [sum(counts[:k]) for k in range(len(counts))], torch.int64)
             self._buffer("count", counts, torch.int64)
-            self.codes = nn.Parameter(torch.empty(sum(counts), width))
+            self.codes = nn.Parameter(torch.empty(self.known, width))
         if gaps:
             self._buffer("gap_index", gaps, torch.int64)
             self.missing = nn.Parameter(torch.empty(len(gaps), width))
@@ -106,6 +108,8 @@ class TableEmbedding(nn.Module):
         return out_BND * present_BN1
 
     def _embed_codes(self, x_BK: Tensor) -> Tensor:
+        if self.known == 0:
+            return self.bias.new_zeros(*x_BK.shape, self.bias.shape[1])
         code_BK = torch.nan_to_num(x_BK, nan=0.0).round().long()
         known_BK = (code_BK >= 1) & (code_BK <= self.count)  # type: ignore[operator]
         row_BK = torch.where(known_BK, code_BK - 1 + self.offset, 0)  # type: ignore[operator]

@@ -56,7 +56,7 @@ class Tabular(Task):
     embedding: Annotated[int, Doc("width of the embedding of a cell, for mlp")] = 8
     members: Annotated[int, Doc("perceptrons in the ensemble, for mlp")] = 8
     heads: Annotated[int, Doc("attention heads, for ft-transformer")] = 8
-    dropout: Annotated[float, Doc("share of hidden features dropped in training")] = 0.1
+    dropout: Annotated[float, Doc("share of hidden features dropped in training")] = 0.2
     attention_dropout: Annotated[float, Doc("share of attention weights dropped in training, for ft-transformer")] = 0.2
     class_weights: Annotated[Literal["none", "balanced"], Doc("balanced: rare classes count more in the loss")] = "none"
 
@@ -190,9 +190,7 @@ class Tabular(Task):
             )
         from lamina.models.table_mlp import TableMLP
 
-        return TableMLP(
-            width=self.width or 128, depth=self.depth or 2, embedding=self.embedding, members=self.members, **common
-        )
+        return TableMLP(width=self.width or 128, depth=self.depth or 2, embedding=self.embedding, members=self.members, **common)
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Adds the weight of each row's class."""
@@ -301,9 +299,7 @@ class Tabular(Task):
             epochs=epochs, batch_size=size, clip=1.0, patience=16, evaluations=epochs,
         )  # fmt: skip
 
-    def stream(
-        self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]
-    ) -> Stream:
+    def stream(self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]) -> Stream:
         """Shuffled rows, encoded once: a row of a table takes no more room encoded than raw."""
         from lamina.train.stream import ShuffledStream
 

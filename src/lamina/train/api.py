@@ -88,9 +88,8 @@ def resumed(folder: Path, data: Any, started: float) -> Run:
         raise LaminaError(f"--resume: expected a run's folder; {folder} holds no run.json")
     info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     run = Run.load(folder, task_file=info.get("task_file"))
-    options = checked(
-        Options, {**run.info["arguments"]["options"], **({"threads": run.info["threads"]} if "threads" in run.info else {})}
-    )
+    threads = {"threads": run.info["threads"]} if "threads" in run.info else {}
+    options = Options(**{**run.info["arguments"]["options"], **threads})
     voice = Voice(options.quiet)
     if run.info["status"] == "finished":
         voice.say(f"{folder} is finished; there is nothing to resume")
@@ -142,7 +141,7 @@ def learned(
 
     recipe = settled(recipe, data, spare, voice)
     assert isinstance(recipe.lr, (int, float))  # settled
-    plan = Plan(tuple((int(s), float(p)) for s, p in run.info["plan"])) if "plan" in run.info else None
+    plan = Plan.from_json(run.info["plan"]) if "plan" in run.info else None
     learner = make(recipe, float(recipe.lr))
     headline, better = task.headline
     valid_part = data.valid
@@ -159,7 +158,7 @@ def learned(
     run.update(
         status="running",
         recipe=dataclasses.asdict(recipe),
-        plan=plan.marks,
+        plan=plan.as_json(),
         threads=threads,
         device=str(device),
         precision=precision,
@@ -245,7 +244,7 @@ class Deadline:
         if -0.01 <= drift <= 0.04:  # late costs the promise, early only some steps
             return plan
         changed = plan.refitted(step, possible)
-        self.run.update(plan=changed.marks)
+        self.run.update(plan=changed.as_json())
         return changed
 
 

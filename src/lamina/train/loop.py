@@ -314,7 +314,8 @@ def due(step: int, plan: Plan, evaluations: int) -> bool:
     """Whether progress passes one of the evenly spaced evaluations at this step. The last step always does."""
     if step >= plan.steps:
         return True
-    return math.floor(plan.progress(step) * evaluations) > math.floor(plan.progress(step - 1) * evaluations)
+    before, now = (math.floor(plan.progress(s) * evaluations + 1e-9) for s in (step - 1, step))  # 6 * (1 / 6) may fall short of 1
+    return now > before
 
 
 def remedy(recipe: Recipe, watch: Watch) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from lamina.train.recipe import Recipe
 
@@ -27,30 +28,38 @@ def factor(recipe: Recipe, progress: float) -> float:
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps, and how far along each one is: piecewise linear through `marks` of (step, progress).
+    """How many steps, and how far along each one is: straight from 0 to 1, in one segment or several.
 
-    A run that counts epochs or steps has two marks. A time budget that drifts (a machine that slows down) gets a new
-    end, and a mark where it changed, so that progress never jumps. The marks are in run.json before they take effect:
-    a resumed run follows the same plan.
+    A run that counts epochs or steps has one segment. A time budget that drifts (a machine that slows down) gets a new
+    end, and a segment from where it changed, so that progress never jumps. The plan is in run.json before it takes
+    effect, and earlier segments stay as they were to the last bit: a resumed run repeats the same rates.
     """
 
-    marks: tuple[tuple[int, float], ...]
+    steps: int
+    segments: tuple[tuple[int, float, float], ...]
+    """(first step, progress there, progress a step)"""
 
     @staticmethod
     def of(steps: int) -> Plan:
-        return Plan(((0, 0.0), (max(1, steps), 1.0)))
-
-    @property
-    def steps(self) -> int:
-        return self.marks[-1][0]
+        steps = max(1, steps)
+        return Plan(steps, ((0, 0.0, 1 / steps),))
 
     def progress(self, step: int) -> float:
-        for (s0, p0), (s1, p1) in zip(self.marks, self.marks[1:], strict=False):
-            if step < s1:
-                return p0 + (p1 - p0) * (step - s0) / (s1 - s0)
-        return 1.0
+        if step >= self.steps:
+            return 1.0
+        first, start, each = next(s for s in reversed(self.segments) if s[0] <= step)
+        return min(1.0, start + (step - first) * each)
 
     def refitted(self, step: int, steps: int) -> Plan:
-        """The same plan up to `step`, and from there evenly to a new end at `steps`."""
-        kept = tuple(mark for mark in self.marks if mark[0] < step)
-        return Plan((*kept, (step, self.progress(step)), (max(steps, step + 1), 1.0)))
+        """The same plan before `step`, and from there evenly to a new end at `steps`."""
+        steps = max(steps, step + 1)
+        here = self.progress(step)
+        earlier = tuple(s for s in self.segments if s[0] < step)
+        return Plan(steps, (*earlier, (step, here, (1 - here) / (steps - step))))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"steps": self.steps, "segments": self.segments}
+
+    @staticmethod
+    def from_json(saved: dict[str, Any]) -> Plan:
+        return Plan(saved["steps"], tuple((int(s), float(p), float(e)) for s, p, e in saved["segments"]))

@@ -1,0 +1,5 @@
+import sys
+
+from benchmarks.throughput import main
+
+sys.exit(main())

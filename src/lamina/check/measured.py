@@ -1,0 +1,98 @@
+"""The figures that models are chosen by: the headline first, finite, and better for better predictions."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamina.answer import added
+from lamina.check.answers import answers_of
+from lamina.check.problem import Broken
+from lamina.check.training import learned, summed
+from lamina.check.walk import Walk, whole, word
+from lamina.data.columns import length, rows_of, take
+from lamina.task import Batch, Columns, Output
+
+UNUSABLE = ("predict-fails", "predict-count", "predict-keys", "not-json")
+"""Problems of answers that cannot be turned into columns."""
+
+
+def details_are_json(walk: Walk) -> None:
+    if walk.found("metrics-fails", *UNUSABLE):
+        raise Broken
+    said = columns_of(walk, answers_of(walk, walk.batch), whole(walk.output), walk.batch)
+    details = walk.attempt("metrics", lambda: walk.task.details(walk.rows, said), "(details)")
+    try:
+        json.dumps(details, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        walk.problem("details-not-json", f"expected details to be JSON; {error}", method="details")
+
+
+def columns_of(walk: Walk, answers: list[dict[str, Any]], output: Output, batch: Batch) -> Columns:
+    """Answers as columns with the loss of each, as `lamina evaluate` hands them to metrics."""
+    said = rows_of(answers)
+    total, count = added(walk.task.loss(output, batch))
+    return {**said, "loss_total": total.double().numpy(), "loss_count": count.double().numpy()}
+
+
+def has_headline(walk: Walk) -> None:
+    if walk.found(*UNUSABLE):
+        raise Broken
+    said = columns_of(walk, answers_of(walk, walk.batch), whole(walk.output), walk.batch)
+    figures = walk.attempt("metrics", lambda: walk.task.metrics(walk.rows, said))
+    if not isinstance(figures, dict) or not all(isinstance(v, (int, float)) for v in figures.values()):
+        walk.problem(
+            "metrics-not-numbers",
+            f"expected metrics to be a dict of names to plain numbers; got {word(figures)}",
+            method="metrics",
+        )
+        return
+    headline = type(walk.task).headline[0]
+    if headline == "loss" and "loss" not in figures:
+        return  # evaluate adds it
+    if next(iter(figures), None) != headline:
+        want = f"expected the headline {headline!r} to be the first metric"
+        walk.problem("metrics-order", f"{want}; got {list(figures)}", method="metrics")
+    elif not math.isfinite(figures[headline]):
+        walk.problem(
+            "metrics-order", f"expected the headline {headline!r} to be finite", f"got {figures[headline]}", method="metrics"
+        )
+    walk.seen["metrics"] = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def headline_sees(walk: Walk) -> None:
+    """The headline of a model that has learned, against the same predictions shuffled over the rows."""
+    task = walk.task
+    if walk.found("learns", "metrics-fails", "metrics-order", "metrics-not-numbers", *UNUSABLE):
+        raise Broken
+    name, better = type(task).headline
+    model = learned(walk)
+    rows = walk.some
+    batch = walk.encoded(rows, "evaluate")
+    if name == "loss" or model is None or walk.found("random-at-evaluation"):
+        raise Broken
+    with torch.no_grad():
+        before, after = summed(walk, walk.fresh().eval(), batch), summed(walk, model, batch)
+        if not bool(after < before - 0.1 * before.abs()):
+            return  # what was learned shows in training mode only: its predictions prove nothing
+        answers = walk.attempt("predict", lambda: task.predict(model, batch))
+        output = task.outputs(model, batch)
+    said = columns_of(walk, answers, output, batch)
+    order = np.random.default_rng(0)
+    good = task.metrics(rows, said)[name]
+    shuffled = [task.metrics(rows, take(said, order.permutation(length(rows))))[name] for _ in range(5)]
+    worse = float(np.mean(shuffled))
+    if (good < worse if better == "max" else good > worse) or all(s == good for s in shuffled):
+        want = f"expected the headline {name!r} ({better}) to be worse for shuffled predictions of a model that has learned"
+        walk.problem(
+            "metrics-blind",
+            f"{want}; it was {good:.4g}, and is {worse:.4g} shuffled: compare each example with its own prediction",
+            method="metrics",
+        )
+
+
+CHECKS = (has_headline, details_are_json, headline_sees)

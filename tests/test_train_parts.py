@@ -1,0 +1,234 @@
+"""The parts of training, one by one: schedules, plans, optimizers, averages, watching, finding."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lamina.errors import LaminaError, MachineFault
+from lamina.train.api import alternatives
+from lamina.train.average import Average
+from lamina.train.finder import steepest
+from lamina.train.loop import due, mixed
+from lamina.train.optimizers import Muon, build, default_groups, orthogonalized, set_rates
+from lamina.train.options import Options, check_options
+from lamina.train.recipe import Recipe, check_recipe
+from lamina.train.schedules import Plan, factor
+from lamina.train.watch import Watch
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine", "linear", "constant"])
+def test_a_schedule_peaks_after_the_warm_up_and_never_leaves_its_range(schedule):
+    recipe = Recipe(schedule=schedule, warmup=0.25)
+    values = [factor(recipe, p / 1000) for p in range(1001)]
+    assert max(values) == pytest.approx(1.0, abs=1e-6) and values[250] == pytest.approx(1.0, abs=1e-6)
+    assert all(0 <= v <= 1 for v in values)
+    assert values[:251] == sorted(values[:251]), "rises through the warm-up"
+    if schedule != "constant":
+        assert values[250:] == sorted(values[250:], reverse=True) and values[-1] < 1e-3
+
+
+def test_schedules_equal_torchs():
+    """Cosine and one-cycle against torch.optim.lr_scheduler, step by step."""
+    steps = 50
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in range(steps):
+        assert factor(Recipe(schedule="cosine", warmup=0.0), step / steps) == pytest.approx(theirs.get_last_lr()[0], abs=1e-6)
+        optimizer.step()
+        theirs.step()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=1001, pct_start=0.3, cycle_momentum=False)
+    recipe = Recipe(schedule="one-cycle", warmup=0.3)
+    for step in range(1000):
+        # torch peaks at step 0.3 * total - 1 and counts total - 1 steps down: the two differ by less than a step or two
+        assert factor(recipe, step / 1000) == pytest.approx(cycle.get_last_lr()[0], abs=0.02)
+        optimizer.step()
+        cycle.step()
+
+
+def test_no_warm_up_starts_at_the_peak():
+    assert factor(Recipe(schedule="linear", warmup=0.0), 0.0) == 1.0
+
+
+@given(st.integers(2, 500), st.integers(1, 400), st.integers(1, 900))
+@settings(max_examples=60, deadline=None)
+def test_a_refitted_plan_is_continuous_and_ends_at_one(steps, at, end):
+    at = min(at, steps - 1)
+    plan = Plan.of(steps)
+    changed = plan.refitted(at, end)
+    assert changed.progress(at) == pytest.approx(plan.progress(at))
+    assert all(changed.progress(s) == plan.progress(s) for s in range(at)), "the past does not change"
+    assert changed.progress(changed.steps) == 1.0 and changed.steps >= at + 1
+    values = [changed.progress(s) for s in range(changed.steps + 1)]
+    assert values == sorted(values)
+
+
+@given(st.integers(1, 300), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_evaluations_are_evenly_spaced_and_the_last_step_is_one(steps, evaluations):
+    plan = Plan.of(steps)
+    times = [s for s in range(1, steps + 1) if due(s, plan, evaluations)]
+    assert times[-1] == steps
+    assert len(times) in (min(steps, evaluations), min(steps, evaluations) + 1)
+
+
+def test_orthogonalized_singular_values_are_near_one():
+    torch.manual_seed(0)
+    for shape in ((32, 100), (100, 32), (16, 16)):
+        values = torch.linalg.svdvals(orthogonalized(torch.randn(shape), steps=5))
+        assert 0.5 < values.median() < 1.3 and values.max() < 1.35
+
+
+def test_muon_equals_torchs_on_a_matrix():
+    """torch.optim.Muon is an independent implementation, for matrices only, with five iterations of its own."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(24, 40), [torch.randn(24, 40) for _ in range(4)]
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    mine = Muon([ours], lr=0.05, momentum=0.9, weight_decay=0.1)
+    other = torch.optim.Muon([theirs], lr=0.05, momentum=0.9, weight_decay=0.1, nesterov=True)
+    for gradient in gradients:
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        mine.step()
+        other.step()
+    moved = (theirs - start).norm()
+    cosine = torch.cosine_similarity((ours - start).flatten(), (theirs - start).flatten(), dim=0)
+    assert cosine > 0.98, "the same direction; three iterations against five"
+    assert ((ours - start).norm() / moved).item() == pytest.approx(1.0, abs=0.15)
+
+
+def test_muon_keeps_the_norm_of_filters():
+    weight = nn.Parameter(torch.randn(8, 4, 3, 3) * 7)
+    optimizer = Muon([{"params": [weight], "unit_rows": True}], lr=1e-8)
+    weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    assert weight.norm().item() == pytest.approx(8**0.5, rel=1e-4)
+
+
+def test_biases_norms_and_embeddings_do_not_decay():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Conv1d(4, 2, 1))
+    decayed, others = default_groups(model, Recipe(weight_decay=0.3))
+    assert {id(p) for p in decayed["params"]} == {id(model[1].weight), id(model[3].weight)} and decayed["weight_decay"] == 0.3
+    assert {id(p) for p in others["params"]} == {id(p) for p in model.parameters()} - {id(p) for p in decayed["params"]}
+    assert others["weight_decay"] == 0.0
+
+
+def test_muon_gets_hidden_matrices_and_adamw_the_rest():
+    model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.Linear(8, 3))
+    optimizers = build(default_groups(model, Recipe(optimizer="muon")), Recipe(optimizer="muon"), lr=0.02)
+    muon = next(o for o in optimizers if isinstance(o, Muon))
+    assert {id(p) for g in muon.param_groups for p in g["params"]} == {id(model[0].weight), id(model[2].weight)}
+    assert sum(len(g["params"]) for o in optimizers for g in o.param_groups) == len(list(model.parameters()))
+    set_rates(optimizers, 0.5)
+    assert muon.param_groups[0]["lr"] == pytest.approx(0.01)
+
+
+def test_the_average_follows_the_weights_and_copies_statistics():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = Average(model, decay=0.5)
+    before = copy.deepcopy(average.model.state_dict())
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+        model[1].running_mean.add_(3.0)
+    average.update(model)
+    decay = min(0.5, 2 / 11)
+    expected = before["0.weight"] * decay + model[0].weight * (1 - decay)
+    assert torch.allclose(average.model[0].weight, expected) and torch.equal(average.model[1].running_mean, model[1].running_mean)
+
+
+def watched(valid_losses, train_losses, patience=None):
+    watch = Watch("accuracy", "max", patience)
+    said = []
+    for step, (v, t) in enumerate(zip(valid_losses, train_losses, strict=True)):
+        watch.see(step, t, {"accuracy": 1 - v, "loss": v})
+        said.append(watch.overfitting())
+    return watch, said
+
+
+def test_overfitting_is_said_once_with_where_it_began():
+    watch, said = watched([0.9, 0.5, 0.4, 0.45, 0.5, 0.6, 0.7], [0.9, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05])
+    spoken = [s for s in said if s]
+    assert len(spoken) == 1 and "since step 2" in spoken[0] and watch.overfits_since == 2
+
+
+@pytest.mark.parametrize(
+    ("valid", "train"),
+    [
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),  # learning
+        ([0.9, 0.5, 0.505, 0.5, 0.504, 0.503], [0.9, 0.5, 0.4, 0.3, 0.2, 0.1]),  # a plateau within the noise
+        ([0.4, 0.5, 0.6, 0.7, 0.8, 0.9], [0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),  # diverging, which is another trouble
+        ([0.5], [0.5]),
+    ],
+)
+def test_overfitting_is_not_cried_without_evidence(valid, train):
+    assert not any(watched(valid, train)[1])
+
+
+def test_patience_counts_evaluations_since_the_best_and_ties_go_to_the_lower_loss():
+    watch = Watch("accuracy", "max", patience=2)
+    assert watch.see(1, 0.5, {"accuracy": 0.9, "loss": 0.3})
+    assert watch.see(2, 0.5, {"accuracy": 0.9, "loss": 0.2})
+    assert not watch.see(3, 0.5, {"accuracy": 0.9, "loss": 0.25}) and not watch.exhausted()
+    assert not watch.see(4, 0.5, {"accuracy": 0.8, "loss": 0.1}) and watch.exhausted() and watch.best_step == 2
+
+
+def test_a_metric_that_is_not_a_number_is_never_the_best():
+    watch = Watch("loss", "min")
+    assert not watch.see(1, 0.5, {"loss": math.nan})
+    assert watch.see(2, 0.5, {"loss": 0.7})
+
+
+def test_watching_goes_on_where_it_stopped():
+    whole, _ = watched([0.9, 0.5, 0.6], [0.9, 0.5, 0.4])
+    half, _ = watched([0.9, 0.5], [0.9, 0.5])
+    other = Watch("accuracy", "max")
+    other.load_state_dict(half.state_dict())
+    other.see(2, 0.4, {"accuracy": 0.4, "loss": 0.6})
+    assert other == whole
+
+
+def test_the_steepest_rate_is_before_the_explosion():
+    rates = [10 ** (-6 + 7 * i / 99) for i in range(100)]
+    losses = [2 / (1 + (r / 1e-3)) + (r / 0.5) ** 2 for r in rates]
+    assert 1e-4 < steepest(rates, losses) < 1e-2
+
+
+def test_a_loss_that_never_falls_gives_no_rate():
+    with pytest.raises(MachineFault, match="--lr auto"):
+        steepest([1e-3, 1e-2, 1e-1, 1.0], [1.0, 1.1, 1.2, 1.3])
+
+
+@given(st.lists(st.integers(0, 2**62), min_size=1, max_size=4))
+def test_mixed_seeds_are_valid_and_sensitive(numbers):
+    seed = mixed(*numbers)
+    assert 0 <= seed < 2**63
+    assert seed != mixed(*numbers[:-1], numbers[-1] + 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("lr", -1.0), ("lr", math.nan), ("lr", math.inf), ("epochs", -3), ("epochs", 0), ("steps", 0), ("minutes", 0), ("batch_size", 0),
+     ("momentum", 1.0), ("warmup", 1.5), ("accumulate", 0), ("clip", 0.0), ("ema", 1.0), ("patience", 0), ("evaluations", 0), ("weight_decay", -1)],
+)  # fmt: skip
+def test_a_recipe_that_makes_no_sense_is_named(field, value):
+    with pytest.raises(LaminaError, match=f"--{field.replace('_', '-')}: expected .* got"):
+        check_recipe(Recipe(**{field: value}))
+
+
+def test_an_option_that_makes_no_sense_is_named():
+    with pytest.raises(LaminaError, match="--seed: expected"):
+        check_options(Options(seed=-1))
+    check_options(Options())
+    check_recipe(Recipe())
+
+
+def test_two_lengths_are_one_too_many():
+    with pytest.raises(LaminaError, match="one of --epochs, --steps, --minutes"):
+        alternatives({"epochs": 1, "minutes": 2})
+    assert alternatives({"minutes": 2})["epochs"] is None
