@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tiny_task import Line, Tiny, TinyRun, data_of, rows
 
 import lamina
 from lamina.data.columns import length, take
@@ -20,6 +19,7 @@ from lamina.errors import LaminaError
 from lamina.evaluate import Chain, evaluate, fewer_resamples, interval, joined, print_evaluation, resample, used
 from lamina.task import Columns
 from lamina.terminal import jsonable
+from tiny_task import Line, Tiny, TinyRun, data_of, rows
 
 
 def data_with(test: Columns) -> Data:
@@ -38,12 +38,12 @@ def test_interval_is_that_of_the_exact_bootstrap() -> None:
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     task, held = Tiny(), 0
-    for seed in range(150):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         truth, said = {"label": np.full(120, "high")}, {"label": np.where(rng.random(120) < 0.8, "high", "low")}
-        bounds = interval(task.metrics(truth, said)["accuracy"], resample(task, truth, said, 200, seed)["accuracy"], 0.95)
+        bounds = interval(task.metrics(truth, said)["accuracy"], resample(task, truth, said, 150, seed)["accuracy"], 0.95)
         held += bounds["low"] <= 0.8 <= bounds["high"]  # type: ignore[operator]
-    assert 0.88 <= held / 150 <= 0.99
+    assert 0.87 <= held / 100 <= 0.99
 
 
 def test_loss_is_summed_loss_over_count_whatever_the_batches() -> None:
@@ -152,7 +152,9 @@ def test_only_the_columns_that_metrics_look_at_are_resampled() -> None:
 
 class Slow(Tiny):
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
-        time.sleep(0.001)
+        began = time.process_time()
+        while time.process_time() - began < 0.001:
+            pass
         return {"accuracy": 0.5}
 
 

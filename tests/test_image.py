@@ -188,6 +188,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PIL's remarks on cut TIFF files
 @pytest.mark.parametrize(("kind", "options"), KINDS, ids=[f"{k}-{'-'.join(map(str, o))}" for k, o in KINDS])
 def test_a_file_cut_anywhere_is_refused_or_whole(kind: str, options: dict) -> None:
     data = encoded(noise(1, 24, 20), kind, **options)
@@ -227,6 +228,7 @@ def _bmp(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("content", "code"),
     [

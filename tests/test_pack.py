@@ -61,7 +61,7 @@ def test_a_pack_holds_the_pixels_and_is_used_again(files: list[str], cache: Path
 def test_changed_files_and_another_size_make_another_pack(files: list[str], reads: Callable[[], int]) -> None:
     pack(files, stamps(files))
     Image.fromarray(noise(99)).save(files[0])
-    pictures, _ = pack(files, stamps(files))
+    pack(files, stamps(files))
     assert reads() == 18
     small, facts = pack(files, stamps(files), size=6)
     assert small.shape == (3, 6, 6)

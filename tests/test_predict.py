@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_task import Line, Tiny, TinyRun
 
 import lamina
 from lamina.errors import LaminaError
 from lamina.predict import predict, print_answers, write_answers
 from lamina.task import Batch, Columns, Input, Mode
+from tiny_task import Line, Tiny, TinyRun
 
 
 @dataclass(frozen=True)

@@ -218,9 +218,14 @@ def test_pictures_and_tables_are_told_apart(tmp_path: Path, good: Path) -> None:
         assert holds_pictures(Source(data)), data
     write("folder/train.csv", "x,y\n1,2\n")
     of_tables = [
-        write("c.csv", "x,label\n1.5,a\n"), write("d.csv", "path,label\nsome words,a\n"), write("e.csv", ""), write("f.jsonl", "junk"),
-        str(tmp_path / "t.parquet"), str(tmp_path / "folder"), str(tmp_path / "none.csv"),
-    ]  # fmt: skip
+        write("c.csv", "x,label\n1.5,a\n"),
+        write("d.csv", "path,label\nsome words,a\n"),
+        write("e.csv", ""),
+        write("f.jsonl", "junk"),
+        str(tmp_path / "t.parquet"),
+        str(tmp_path / "folder"),
+        str(tmp_path / "none.csv"),
+    ]
     for data in of_tables:
         assert not holds_pictures(Source(data)), data
     assert holds_pictures(Source(of_tables[0], image="x"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_a_few_groups_still_train() -> None:
 def test_time_runs_from_train_to_test() -> None:
     times = np.random.default_rng(0).permutation(200)
     rows = split([content(i) for i in range(200)], None, None, times, SHARES, 0)
-    for earlier, later in zip(PARTS, PARTS[1:], strict=False):
+    for earlier, later in itertools.pairwise(PARTS):
         assert times[rows[earlier]].max() < times[rows[later]].min()
     assert [len(rows[p]) for p in PARTS] == [130, 24, 16, 30]
 

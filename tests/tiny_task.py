@@ -85,13 +85,17 @@ def rows(count: int, seed: int, wrong: float = 0.2) -> Columns:
 
 
 def data_of(count: int = 100, seed: int = 0) -> Data:
-    return Data(rows(count, seed + 1), rows(20, seed + 2), rows(0, seed + 3), rows(count, seed + 4), fingerprint=f"{count}-{seed}")
+    return Data(
+        rows(count, seed + 1), rows(20, seed + 2), rows(0, seed + 3), rows(count, seed + 4), fingerprint=f"{count}-{seed}"
+    )
 
 
 class TinyRun(Run):
     """A run that was never trained: its data and its Forward are given."""
 
-    def __init__(self, folder: str | Path = "runs/tiny", task: Task | None = None, data: Data | None = None, forward: Any = None) -> None:
+    def __init__(
+        self, folder: str | Path = "runs/tiny", task: Task | None = None, data: Data | None = None, forward: Any = None
+    ) -> None:
         self.held = data or data_of()
         self.given: Callable[..., Any] = forward or Line()
         source = dataclasses.asdict(Source(data="100-0"))

@@ -218,14 +218,34 @@ def verdict(pair: Pair, direction: str, in_points: bool, confidence: float, pair
 
 
 def mcnemar_of(one: Evaluation, two: Evaluation) -> McNemar | None:
-    """The table of right and wrong, where predictions carry `label` and the truth stands in a column that both share."""
+    """The table of right and wrong, where the answers of both are labels and the column of the truth is known."""
+    right = rightness(one), rightness(two)
+    return None if right[0] is None or right[1] is None else mcnemar(right[0], right[1])
+
+
+def rightness(evaluation: Evaluation) -> np.ndarray | None:
+    """Which answers are right (N,). None where answers carry no `label`, or no single column of the examples holds such labels.
+
+    The truth is the column `label`, or the only column that shares values with the answers and makes the accuracy
+    what the task says it is.
+    """
     import numpy as np
 
-    truth = one.examples.get("label")
-    if truth is None or "label" not in one.predictions or "label" not in two.predictions:
+    said = evaluation.predictions.get("label")
+    if said is None:
         return None
-    right = [np.asarray([str(t) for t in truth]) == np.asarray([str(v) for v in e.predictions["label"]]) for e in (one, two)]
-    return mcnemar(*right)
+    answers = np.asarray([str(value) for value in said])
+    accuracy = evaluation.metrics.get("accuracy", {}).get("value")
+    names = ["label"] if "label" in evaluation.examples else list(evaluation.examples)
+    found = []
+    for name in names:
+        column = evaluation.examples[name]
+        if not isinstance(column[0], (str, int, np.str_, np.integer)):
+            continue
+        right = np.asarray([str(value) for value in column]) == answers
+        if right.any() if accuracy is None else abs(right.mean() - accuracy) < 1e-9:
+            found.append(right)
+    return found[0] if len(found) == 1 else None
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
@@ -237,19 +257,12 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> McNemar:
 
 
 def sign_test(a: int, b: int) -> float:
-    """P of a split at least as uneven as a to b under a fair coin; exact, in whole numbers."""
+    """The exact two-sided binomial test of a fair coin that fell a and b times; in logarithms, since 2**n overflows."""
     total = a + b
-    tail = sum(math.comb(total, k) for k in range(min(a, b) + 1))
-    return min(1.0, float(2 * tail / 2**total)) if total < 1000 else min(1.0, 2 * _log_tail(total, min(a, b)))
-
-
-def _log_tail(total: int, most: int) -> float:
-    """P(X <= most) for `total` fair coins, summed in logarithms: 2**total is beyond a float."""
-    logs = [
-        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1) - total * math.log(2) for k in range(most + 1)
-    ]
+    constant = math.lgamma(total + 1) - total * math.log(2)
+    logs = [constant - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(min(a, b) + 1)]
     top = max(logs)
-    return math.exp(top) * math.fsum(math.exp(value - top) for value in logs)
+    return min(1.0, 2 * math.exp(top) * math.fsum(math.exp(value - top) for value in logs))
 
 
 def print_comparison(comparison: Comparison) -> None:

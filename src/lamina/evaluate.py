@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lamina.run import Run
 
 RESAMPLE_SECONDS = 10.0
-"""Time that resampling may take; slower metrics are resampled fewer times."""
+"""Processor time that resampling may take; slower metrics are resampled fewer times."""
 LEAST_RESAMPLES = 100
 AUTO_BATCH = 256
 """What `--batch-size auto` starts from, and halves while memory does not suffice."""
@@ -227,13 +227,13 @@ def resample(
     used_examples, used_predictions = used(task, examples, predictions)
     count = length(examples)
     kept: list[dict[str, float]] = []
-    began = time.monotonic()
+    began = time.process_time()  # not the clock on the wall: a busy machine shall not change the figures
     wanted = resamples
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a draw may lack a class
         for draw in range(resamples):
             if draw == 10:  # by now caches are warm
-                each = (time.monotonic() - began) / draw
+                each = (time.process_time() - began) / draw
                 wanted = min(resamples, max(LEAST_RESAMPLES, int(seconds / max(each, 1e-9) / 100) * 100))
             if draw >= wanted:
                 break

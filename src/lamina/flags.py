@@ -263,7 +263,8 @@ def convert(verb: Verb, texts: Mapping[str, list[str]]) -> dict[str, Any]:
     for flag in flags:
         if tyro_values([flag], texts) is None:
             got = " ".join(texts[flag.name])
-            raise LaminaError(f"{flag.dashed}: expected {expected(flag.type)}; got {got!r}")
+            choices = [str(v) for m in members(flag.type) if typing.get_origin(m) is Literal for v in typing.get_args(m)]
+            raise LaminaError(f"{flag.dashed}: expected {expected(flag.type)}; got {got!r}{closest(got, choices)}")
     raise LaminaError(f"lamina {verb.name}: these flags do not go together: {' '.join(f.dashed for f in flags)}")
 
 
@@ -288,7 +289,10 @@ def tyro_values(flags: Sequence[Flag], texts: Mapping[str, list[str]]) -> dict[s
         "Flags", [(f.word, f.type, dataclasses.field(default_factory=lambda v=f.default: v)) for f in flags]
     )
     try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # tyro tells some mistakes even so
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # tyro tells some mistakes even so
             made = tyro.cli(shape, args=arguments, console_outputs=False)
     except SystemExit:
         return None

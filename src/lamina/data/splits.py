@@ -84,10 +84,10 @@ def sortable(times: Sequence[Any] | np.ndarray) -> np.ndarray:
 
     array = np.asarray(times)
     if array.dtype.kind in "iufmM":
-        values = array.astype("datetime64[us]").astype(np.float64) if array.dtype.kind == "M" else array.astype(np.float64)
-        if bool(np.isnan(values).any()) or (array.dtype.kind in "mM" and bool(np.isnat(array).any())):
-            raise LaminaError(f"row {int(np.flatnonzero(np.isnan(array.astype(float)))[0]) + 1}: has no time to split by")
-        return values
+        missing = np.isnat(array) if array.dtype.kind in "mM" else np.isnan(array.astype(np.float64))
+        if bool(missing.any()):
+            raise LaminaError(f"row {int(missing.argmax()) + 1}: has no time to split by")
+        return (array.astype(f"{array.dtype.kind}8[us]") if array.dtype.kind in "mM" else array).astype(np.float64)
     texts = [str(t).strip() for t in times]
     try:
         values = np.asarray([float(t) for t in texts])
@@ -171,11 +171,11 @@ def _by_content(unit_of_row: np.ndarray, keys: list[bytes], labels: np.ndarray, 
     for part in _ORDER:  # nothing asked for is left empty while a class can spare an example
         number = PARTS.index(part)
         if shares[part] > 0 and not bool((parts == number).any()):
-            training = units[parts[units] == 0]
-            names, counts = np.unique(class_of_unit[parts[units] == 0], return_counts=True)
+            training = parts[units] == 0
+            names, counts = np.unique(class_of_unit[training], return_counts=True)
             if len(counts) and counts.max() > 1:
-                spare = training[class_of_unit[parts[units] == 0] == names[counts.argmax()]]
-                parts[spare[0]] = number
+                spare = units[training & (class_of_unit == names[counts.argmax()])]
+                parts[spare[weight[spare].argmin()]] = number
     return parts.tolist()
 
 

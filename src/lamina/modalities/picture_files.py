@@ -208,14 +208,12 @@ def _sixteen_bits(data: bytes, image: Image.Image) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=_formats()) as other:
         turned = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGBA;16B": "RGBA;16L", "RGBA;16L": "RGBA;16B",
                   "LA;16B": "RGBA", "RGB;16N": "RGB;16B", "RGBA;16N": "RGBA;16B"}  # fmt: skip
-        raw = _rawmode(other.tile[0])  # type: ignore[attr-defined]
+        raw = _rawmode(other.tile[0])
         high = np.asarray(image)
         if raw not in turned or (raw.endswith("N") and sys.byteorder == "big"):
             return _eight_bits(image, "")
-        other.tile = [  # type: ignore[attr-defined]
-            (*tile[:3], turned[raw] if isinstance(tile[3], str) else (turned[raw], *tile[3][1:]))
-            for tile in other.tile  # type: ignore[attr-defined]
-        ]
+        tiles: list[Any] = list(other.tile)
+        other.tile = [(*t[:3], turned[raw] if isinstance(t[3], str) else (turned[raw], *t[3][1:])) for t in tiles]  # type: ignore[assignment]
         low = np.asarray(other)
     if raw == "LA;16B":  # two 16-bit channels, read as four bytes
         values = low[..., [0, 2]].astype(np.int64) * 256 + low[..., [1, 3]]

@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from lamina.modalities.table import TableEncoder
     from lamina.train.recipe import Recipe
 
-Headline = tuple[str, Literal["max", "min"]]
-
-
-class HeadlineByAnswer:
-    """The metric that models are chosen by: accuracy for classes, the root mean squared error for numbers."""
-
-    def __get__(self, task: Tabular | None, owner: type) -> Headline:
-        return ("rmse", "min") if task is not None and task.regression else ("accuracy", "max")
-
-
 @dataclass(frozen=True)
 class Tabular(Task):
     """A row of a table in, a class with its probability or a number out."""
@@ -75,7 +65,10 @@ class Tabular(Task):
     formats: ClassVar[tuple[str, ...]] = (
         "CSV/TSV", "Parquet", "JSON lines", "KEEL/ARFF", "a folder of train, valid, test", "datasets", "arrays", "data frames",
     )  # fmt: skip
-    headline: ClassVar[Headline] = HeadlineByAnswer()  # type: ignore[assignment]
+
+    @property
+    def headline(self) -> tuple[str, Literal["max", "min"]]:
+        return ("rmse", "min") if self.regression else ("accuracy", "max")
 
     @property
     def regression(self) -> bool:

@@ -1,0 +1,35 @@
+"""Every task beats its floor on small real data in seconds: running is not learning.
+
+A floor stands well below what the defaults reach and well above what a broken model could.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import lamina
+from lamina.find import task_names
+
+FLOORS = {
+    # The digits of scikit-learn, 8x8: guessing gives 0.10, logistic regression 0.96.
+    "image-classification": ({"epochs": 6}, {"accuracy": 0.97}),
+    # Breast cancer, 30 columns: the larger class has 0.63.
+    "tabular": ({"epochs": 25}, {"accuracy": 0.92}),
+}
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_learns(name, tmp_path):
+    settings, floors = FLOORS[name]
+    run = lamina.train(name, out=str(tmp_path / "run"), quiet=True, tensorboard=False, **settings)
+    for metric, floor in floors.items():
+        assert run.info["metrics"][metric]["value"] >= floor
+
+
+@pytest.mark.parametrize("network", ["mlp", "resnet20", "convnext-atto", "vit-tiny", "convnet"])
+def test_every_family_of_networks_learns_the_digits(network, tmp_path):
+    settings = {"epochs": 2} if network == "convnext-atto" else {"epochs": 4}
+    run = lamina.train(
+        "image-classification", model_name=network, out=str(tmp_path / "run"), quiet=True, tensorboard=False, evaluations=2, **settings
+    )
+    assert run.info["metrics"]["accuracy"]["value"] >= 0.6
