@@ -1,6 +1,6 @@
 """Runs contenders side by side, fairly: one process each, interleaved A B C A B C, the same threads, ratios within a round.
 
-A contender is a command whose last line on standard output is JSON with `images` and `seconds`. Speeds drift on a
+A contender is a command that prints a line of JSON with `images` and `seconds`, the last that begins with a brace. Speeds drift on a
 shared machine, so a contender is compared with the baseline of its own round, and the figures that count are the
 median of those ratios and their range.
 """
@@ -52,12 +52,12 @@ def run(contender: Contender, flags: Sequence[str], threads: int, seconds_at_mos
     try:
         done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=seconds_at_most)
         if done.returncode == 0:
-            return json.loads(done.stdout.strip().splitlines()[-1])
+            return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])  # bars may follow it
         raise Failed(f"{contender.name}: exit status {done.returncode}: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{contender.name}: no end after {seconds_at_most:.0f} s") from error
     except (ValueError, IndexError) as error:
-        raise Failed(f"{contender.name}: expected JSON on its last line; got {done.stdout[-200:]!r}") from error
+        raise Failed(f"{contender.name}: expected a line of JSON; got {done.stdout[-200:]!r}") from error
 
 
 def clean(threads: int) -> dict[str, str]:

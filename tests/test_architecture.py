@@ -67,13 +67,19 @@ def test_imports_point_one_way(path):
         assert not reached & {"models", "nn"}, "a verb knows no network"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if layer(p) not in ("tasks", "cli", "__init__")], ids=lambda p: str(p.relative_to(SOURCE)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if layer(p) not in ("tasks", "cli", "__init__")], ids=lambda p: str(p.relative_to(SOURCE))
+)
 def test_no_verb_names_a_task(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documentation = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
-    strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in documentation]
+    strings = [
+        n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in documentation
+    ]
     classes = {find_task(name).__name__ for name in task_names()}
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {
+        n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)
+    }
     assert not names & classes
     assert not [s for s in strings if s in task_names()]
 
@@ -129,7 +135,9 @@ def test_every_setting_says_what_it_means():
 HEAVY = ("torch", "numpy", "sklearn", "pyarrow", "PIL", "tensorboard")
 
 
-@pytest.mark.parametrize("module", ["lamina", "lamina.cli", "lamina.task", *(f"lamina.tasks.{n.replace('-', '_')}" for n in task_names())])
+@pytest.mark.parametrize(
+    "module", ["lamina", "lamina.cli", "lamina.task", *(f"lamina.tasks.{n.replace('-', '_')}" for n in task_names())]
+)
 def test_importing_is_light(module):
     code = f"import {module}, sys; print([m for m in {HEAVY} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

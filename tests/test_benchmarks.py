@@ -72,6 +72,7 @@ if "--fail" in sys.argv:
     sys.exit("it broke")
 told = {"argv": sys.argv[1:], "omp": os.environ["OMP_NUM_THREADS"], "own": os.environ["OWN"]}
 print("not JSON" if "--silent" in sys.argv else json.dumps(told))
+print("a bar after", end="")
 """
 
 
@@ -90,7 +91,7 @@ def test_a_contender_runs_as_a_process_with_the_threads_and_variables_asked_for(
     assert told == {"argv": ["--data", "x", "--threads", "3", "--own-flag"], "omp": "3", "own": "1"}
 
 
-@pytest.mark.parametrize(("flag", "says"), [("--fail", "it broke"), ("--silent", "expected JSON")])
+@pytest.mark.parametrize(("flag", "says"), [("--fail", "it broke"), ("--silent", "expected a line of JSON")])
 def test_a_process_that_fails_says_why(fake, flag, says):
     with pytest.raises(harness.Failed, match=says):
         harness.run(fake(flag), [], threads=1)

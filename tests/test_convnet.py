@@ -19,7 +19,9 @@ def written_out(weights: dict, x: torch.Tensor, blocks: int) -> torch.Tensor:
 
         def norm(h, n, w=w):
             mean, variance = w[f"norm{n}.running_mean"].view(1, -1, 1, 1), w[f"norm{n}.running_var"].view(1, -1, 1, 1)
-            return (h - mean) / torch.sqrt(variance + 1e-5) * w[f"norm{n}.weight"].view(1, -1, 1, 1) + w[f"norm{n}.bias"].view(1, -1, 1, 1)
+            return (h - mean) / torch.sqrt(variance + 1e-5) * w[f"norm{n}.weight"].view(1, -1, 1, 1) + w[f"norm{n}.bias"].view(
+                1, -1, 1, 1
+            )
 
         x = F.gelu(norm(F.max_pool2d(F.conv2d(x, w["conv1.weight"], padding=1), 2), 1))
         x = x + F.gelu(norm(F.conv2d(x, w["conv2.weight"], padding=1), 2))

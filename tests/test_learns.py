@@ -30,6 +30,12 @@ def test_learns(name, tmp_path):
 def test_every_family_of_networks_learns_the_digits(network, tmp_path):
     settings = {"epochs": 2} if network == "convnext-atto" else {"epochs": 4}
     run = lamina.train(
-        "image-classification", model_name=network, out=str(tmp_path / "run"), quiet=True, tensorboard=False, evaluations=2, **settings
+        "image-classification",
+        model_name=network,
+        out=str(tmp_path / "run"),
+        quiet=True,
+        tensorboard=False,
+        evaluations=2,
+        **settings,
     )
     assert run.info["metrics"]["accuracy"]["value"] >= 0.6

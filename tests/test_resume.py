@@ -61,7 +61,9 @@ def test_resumed_is_bit_identical(whole, tmp_path, monkeypatch, step):
     assert expected.keys() == got.keys()
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     rows = [(r["step"], r["part"], r["loss"]) for r in map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())]
-    others = [(r["step"], r["part"], r["loss"]) for r in map(json.loads, (whole.folder / "metrics.jsonl").read_text().splitlines())]
+    others = [
+        (r["step"], r["part"], r["loss"]) for r in map(json.loads, (whole.folder / "metrics.jsonl").read_text().splitlines())
+    ]
     assert rows == others, "the log reads as one uninterrupted run"
     assert run.info["metrics"] == whole.info["metrics"]
 

@@ -33,7 +33,7 @@ def is_frozen(walk: Walk) -> None:
 
 def is_declared(walk: Walk) -> None:
     task, data = walk.task, walk.data
-    name, headline = type(task).name, type(task).headline
+    name, headline = type(task).name, task.headline
     if not name or name != name.lower() or "_" in name or " " in name:
         walk.problem(
             "undeclared", "expected `name` in kebab-case, such as 'image-classification'", f"got {name!r}", method="name"

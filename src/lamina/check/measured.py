@@ -51,7 +51,7 @@ def has_headline(walk: Walk) -> None:
             method="metrics",
         )
         return
-    headline = type(walk.task).headline[0]
+    headline = walk.task.headline[0]
     if headline == "loss" and "loss" not in figures:
         return  # evaluate adds it
     if next(iter(figures), None) != headline:
@@ -69,7 +69,7 @@ def headline_sees(walk: Walk) -> None:
     task = walk.task
     if walk.found("learns", "metrics-fails", "metrics-order", "metrics-not-numbers", *UNUSABLE):
         raise Broken
-    name, better = type(task).headline
+    name, better = task.headline
     model = learned(walk)
     rows = walk.some
     batch = walk.encoded(rows, "evaluate")

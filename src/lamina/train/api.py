@@ -30,8 +30,12 @@ from lamina.train.recipe import Recipe, check_recipe
 from lamina.train.schedules import Plan
 from lamina.train.watch import Watch
 
-MARGIN = 0.03
-"""Share of a time budget kept free: machines slow down, and what comes after training takes time too."""
+MARGIN = 0.02
+"""Share of a time budget kept free, for what cannot be foreseen."""
+AFTERWARDS, RESAMPLING = 3.0, 1e-3
+"""Seconds for saving, and for resampling the metrics of one example."""
+LATE, EARLY = 0.01, 0.04
+"""How far a plan may drift from its budget before it is refitted: late costs the promise, early only some steps."""
 COMPILE_PAYS_SECONDS = 600.0
 """Training shorter than this does not earn back the compile time on a GPU."""
 
@@ -149,9 +153,10 @@ def learned(
     def valid(forward: Forward) -> dict[str, float]:
         return task.evaluate(forward, valid_part)[0] if length(valid_part) else {}
 
+    budget = None
     if plan is None:
-        timed = Budget.measured(spare(recipe, float(recipe.lr)), data, recipe, started) if recipe.minutes else None
-        plan = timed.plan() if timed else Plan.of(steps_of(recipe, data))
+        budget = Budget.measured(spare(recipe, float(recipe.lr)), data, recipe, started) if recipe.minutes else None
+        plan = budget.plan() if budget else Plan.of(steps_of(recipe, data))
     if options.compile == "on" or (options.compile == "auto" and device.type == "cuda" and compile_pays(spare(recipe), plan)):
         learner.forward = torch.compile(model)  # type: ignore[assignment]
         voice.say("compiling the model: the run is long enough to earn it back")
@@ -170,7 +175,7 @@ def learned(
         f"{plan.steps:,} steps of {an_update} examples -> {run.folder}"
     )
     log = Log(run.folder, options.tensorboard, from_step=state["step"] if state else 0)
-    deadline = Deadline(run, data, recipe, started, state is not None)
+    deadline = Deadline(run, budget)
     voice.start(plan.steps, state["step"] if state else 0)
     try:
         kept = fit(
@@ -217,70 +222,64 @@ def finished(run: Run, model: torch.nn.Module, learner: Learner, data: Data, voi
     return run
 
 
-class Deadline:
-    """Keeps a time budget: where training runs late or early, the end of the plan moves, and run.json says so first."""
-
-    def __init__(self, run: Run, data: Data, recipe: Recipe, started: float, is_resumed: bool) -> None:
-        self.run, self.recipe, self.started = run, recipe, started
-        self.active = recipe.minutes is not None and not is_resumed
-        self.reserve = run_reserve(data)
-        self.first: tuple[int, float] | None = None
-
-    def replan(self, step: int, plan: Plan) -> Plan:
-        """Called between steps; cheap. A resumed run keeps the plan that it finds: it must end as the uninterrupted one would."""
-        if not self.active or step >= plan.steps:
-            return plan
-        now = time.monotonic()
-        if self.first is None:
-            self.first = step, now
-            return plan
-        steps, seconds = step - self.first[0], now - self.first[1]
-        if steps < 20 or step % 20:
-            return plan
-        assert self.recipe.minutes is not None
-        left = self.started + self.recipe.minutes * 60 * (1 - MARGIN / 2) - now - self.reserve
-        possible = step + max(1, int(left * steps / seconds))
-        drift = (possible - plan.steps) / plan.steps
-        if -0.01 <= drift <= 0.04:  # late costs the promise, early only some steps
-            return plan
-        changed = plan.refitted(step, possible)
-        self.run.update(plan=changed.as_json())
-        return changed
-
-
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """A time budget as steps: what is left after evaluating and saving, over what a step takes."""
+    """A time budget in seconds of the monotonic clock, and what was measured to fit a plan into it."""
 
-    seconds_left: float
+    deadline: float
+    """When training must end, so that evaluating and saving end in time."""
     step: float
     evaluations: float
+    """Seconds that all evaluations during training take."""
 
     @staticmethod
     def measured(learner: Learner, data: Data, recipe: Recipe, started: float) -> Budget:
         """Time real steps and a real evaluation on a copy of the model: 2% of the budget at most."""
         assert recipe.minutes is not None
-        step = finder.step_seconds(learner, at_least=min(0.02 * recipe.minutes * 60, 20))
-        some = min(length(data.valid), 500)
-        evaluation = 0.0
-        if some:
-            began = time.perf_counter()
-            learner.task.evaluate(
-                forward_of(learner.judged().eval(), learner.precision, learner.device), take(data.valid, range(some))
-            )
-            evaluation = (time.perf_counter() - began) / some
-        left = (
-            started + recipe.minutes * 60 * (1 - MARGIN) - time.monotonic() - evaluation * length(data.test) - run_reserve(data)
-        )
-        return Budget(left, step, evaluation * length(data.valid) * recipe.evaluations)
+        seconds = recipe.minutes * 60
+        step = finder.step_seconds(learner, at_least=min(0.02 * seconds, 20))
+        example = evaluation_seconds(learner, data)
+        after = example * length(data.test) + AFTERWARDS + RESAMPLING * length(data.test)
+        return Budget(started + seconds * (1 - MARGIN) - after, step, example * length(data.valid) * recipe.evaluations)
 
     def plan(self) -> Plan:
-        return Plan.of(max(1, int((self.seconds_left - self.evaluations) / self.step)))
+        return Plan.of(max(1, int((self.deadline - time.monotonic() - self.evaluations) / self.step)))
 
 
-def run_reserve(data: Data) -> float:
-    """Seconds for what follows training beside the model's own answers: resampling the metrics, saving."""
-    return 2.0 + 1e-3 * length(data.test)
+def evaluation_seconds(learner: Learner, data: Data) -> float:
+    """Seconds to answer one example, from up to 500 of the validation part."""
+    some = take(data.valid, range(min(length(data.valid), 500)))
+    if not length(some):
+        return 0.0
+    forward = forward_of(learner.judged().eval(), learner.precision, learner.device)
+    began = time.perf_counter()
+    learner.task.evaluate(forward, some)
+    return (time.perf_counter() - began) / length(some)
+
+
+class Deadline:
+    """Keeps a budget: where training runs late or early, the plan gets another end, and run.json says so first."""
+
+    def __init__(self, run: Run, budget: Budget | None) -> None:
+        self.run, self.budget = run, budget
+        self.first: tuple[int, float] | None = None
+
+    def replan(self, step: int, plan: Plan) -> Plan:
+        """Called after every step. Without a budget, and in a resumed run, the plan stays: it must end as it would have."""
+        now = time.monotonic()
+        if self.budget is None or self.first is None:
+            self.first = step, now
+            return plan
+        steps = step - self.first[0]
+        if steps < 20 or step % 20 or step >= plan.steps:
+            return plan
+        possible = step + max(1, int((self.budget.deadline - now) * steps / (now - self.first[1])))
+        drift = (possible - plan.steps) / plan.steps
+        if -LATE <= drift <= EARLY:
+            return plan
+        changed = plan.refitted(step, possible)
+        self.run.update(plan=changed.as_json())
+        return changed
 
 
 def settled(recipe: Recipe, data: Data, spare: Any, voice: Voice) -> Recipe:
