@@ -27,8 +27,8 @@ KERAS = Environment("keras", ("keras==3.15.1",))
 FASTAI = Environment(
     "fastai",
     (
-        "fastdownload<2", "fastcore>=2.2.22", "fasttransform", "matplotlib", "pandas", "pyyaml", "fastprogress", "pillow",
-        "scikit-learn", "scipy", "packaging", "plum-dispatch<2.10", "cloudpickle",
+        "fastdownload<2", "fastcore>=2.2.22", "fasttransform", "matplotlib", "pandas", "requests", "pyyaml", "fastprogress",
+        "pillow", "scikit-learn", "scipy", "packaging", "plum-dispatch<2.10", "cloudpickle",
     ),
     alone=("fastai==2.8.12",),
 )  # fmt: skip

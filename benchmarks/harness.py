@@ -1,8 +1,8 @@
 """Runs contenders side by side, fairly: one process each, interleaved A B C A B C, the same threads, ratios within a round.
 
-A contender is a command that prints a line of JSON with `images` and `seconds`, the last that begins with a brace. Speeds drift on a
-shared machine, so a contender is compared with the baseline of its own round, and the figures that count are the
-median of those ratios and their range.
+A contender is a command that prints a line of JSON with `images` and `seconds`, the last that begins with a brace.
+Speeds drift on a shared machine, so a contender is compared with the baseline of its own round, and the figures that
+count are the median of those ratios and their range.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run(contender: Contender, flags: Sequence[str], threads: int, seconds_at_mos
         done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=seconds_at_most)
         if done.returncode == 0:
             return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])  # bars may follow it
-        raise Failed(f"{contender.name}: exit status {done.returncode}: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
+        raise Failed(f"{contender.name}: exit status {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1][-300:]}")
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{contender.name}: no end after {seconds_at_most:.0f} s") from error
     except (ValueError, IndexError) as error:

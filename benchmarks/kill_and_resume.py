@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--name", default="kill_and_resume", help="of the file in benchmarks/results")
     options = parser.parse_args(arguments)
-    trials = []
+    at, trials = machine(), []
     with tempfile.TemporaryDirectory() as parent:
         reference = Path(parent) / "undisturbed"
         sizes = options.steps, options.checkpoint_steps, options.threads
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "kills": len(kills),
         "kills_while_writing_a_checkpoint": sum(kill["writing"] for kill in kills),
     }
-    write(options.name, machine=machine(), settings=vars(options), **found, each=trials)
+    write(options.name, machine=at, settings=vars(options), **found, each=trials)
     print(json.dumps(found))
     return 0 if found["identical"] == found["trials"] > 0 else 1
 

@@ -174,7 +174,7 @@ def test_the_readmes_map_is_true():
         assert (ROOT / path).exists(), path
     mapped = {p.rstrip("/") for p in paths}
     for path in SOURCE.iterdir():
-        if path.suffix == ".py" and path.stem != "__init__" or path.is_dir() and not path.name.startswith("_"):
+        if (path.suffix == ".py" and path.stem != "__init__") or (path.is_dir() and not path.name.startswith("_")):
             assert str(path.relative_to(ROOT)) in mapped, f"{path.name} is missing from the README's map"
 
 

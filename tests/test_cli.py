@@ -99,14 +99,13 @@ TRAIN = ["train", "image-classification"]
         ([*TRAIN, "--data", "nowhere/"], "--data"),
         (["train", "tabular", "--data", "nowhere.csv"], "--data"),
         (["train", "missing.py"], "missing.py: expected a Python file"),
-        (["train", "--resume", "runs/none", "--epochs", "3"], "--resume: goes on with the run as it was, and takes no other flag; got --epochs"),
+        (["train", "--resume", "runs/none", "--epochs", "3"], "and takes no other flag; got --epochs"),
         (["train", "--resume", "runs/none"], "--resume"),
         (["evaluate"], "lamina evaluate: expected RUN"),
         (["evaluate", "nowhere"], "nowhere: expected a run's folder"),
         (["predict", "nowhere"], "lamina predict: expected INPUT"),
         (["compare", "a", "--json", "--json=1"], "--json: expected true or false"),
         (["scan", "a", "--data", "b"], "expected the data once"),
-        (["scan", "nowhere"], "nowhere"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(
@@ -135,8 +134,8 @@ def test_json_tells_errors_too(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (LaminaError("row 3: expected\na number"), 2, "error: row 3: expected a number\n"),
         (MachineFault("disk full; checkpoint kept"), 1, "error: disk full; checkpoint kept\n"),
-        (KeyboardInterrupt("go on with: lamina train --resume runs/a"), 130, "error: interrupted; go on with: lamina train --resume runs/a\n"),
-        (ZeroDivisionError("oh"), 1, "error: this is a defect in Lamina: ZeroDivisionError: oh (LAMINA_DEBUG=1 shows the traceback)\n"),
+        (KeyboardInterrupt("go on with: x"), 130, "error: interrupted; go on with: x\n"),
+        (ZeroDivisionError("oh"), 1, f"error: {cli.BUG}: ZeroDivisionError: oh (LAMINA_DEBUG=1 shows the traceback)\n"),
     ],
 )  # fmt: skip
 def test_exit_statuses(
@@ -237,7 +236,7 @@ def test_mistakes_in_a_configuration_file(text: str, told: str, tmp_path: Path) 
     with pytest.raises(LaminaError, match=told) as caught:
         parse(VERB, ["--config", str(tmp_path / "c.yaml")])
     assert "\n" not in str(caught.value)
-    with pytest.raises(LaminaError, match="--config .*none.yaml: expected a YAML or JSON file"):
+    with pytest.raises(LaminaError, match=r"--config .*none\.yaml: expected a YAML or JSON file"):
         parse(VERB, ["--config", str(tmp_path / "none.yaml")])
 
 
@@ -262,7 +261,7 @@ def test_printed_configuration_does_the_same_again(tmp_path: Path, capsys: pytes
     (tmp_path / "c.yaml").write_text(printed)
     verb = cli.train_verb("image-classification")
     again = parse(verb, ["--config", str(tmp_path / "c.yaml")])
-    first = parse(verb, words)
+    first = parse(verb, words[1:])
     assert again.words == first.words
     assert all(again.get(f.name) == first.get(f.name) for f in verb.flags if f.name != "config")
     recipe = {f.name for f in flags_of(cli.Recipe, "")}
@@ -307,8 +306,8 @@ def test_findings_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_functions_keep_the_names_of_their_modules() -> None:
     code = (
-        "import lamina, lamina.train.recipe, lamina.check, lamina.tasks, lamina.compare, lamina.doctor, lamina.predict, lamina.evaluate\n"
-        "import lamina.train.api, lamina.data.scan\n"
+        "import lamina, lamina.train.recipe, lamina.check, lamina.tasks, lamina.compare, lamina.doctor, lamina.predict\n"
+        "import lamina.evaluate, lamina.train.api, lamina.data.scan\n"
         "assert all(type(getattr(lamina, name)).__name__ == 'function' for name in lamina.__all__), lamina.__all__"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from model_checks import MEAN, STD, check_model
 
 from lamina.models.convnet import ConvNet
+from model_checks import MEAN, STD, check_model
 
 
 def written_out(weights: dict, x: torch.Tensor, blocks: int) -> torch.Tensor:

@@ -193,3 +193,13 @@ def test_tables_fit_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "runs/[bold]tiny: 100 examples of test" in shown and "accuracy" in shown and "95% from" in shown and "class" in shown
     assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+class Wide(Tiny):
+    def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
+        return {"confusion": [{f"class {i}": 0 for i in range(40)}], "empty": []}
+
+
+def test_a_table_too_wide_is_left_to_json(capsys: pytest.CaptureFixture[str]) -> None:
+    print_evaluation(evaluate(TinyRun(task=Wide()), resamples=0), "runs/tiny")
+    assert "confusion: a table of 40 columns, too wide for here" in capsys.readouterr().out

@@ -126,7 +126,7 @@ def test_answers_become_columns():
 def test_tasks_are_found_by_name():
     assert task_names() == sorted(task_names()) and "tabular" in task_names()
     assert all(find_task(name).name == name for name in task_names())
-    with pytest.raises(LaminaError, match="task: expected one of .*tabular"):
+    with pytest.raises(LaminaError, match=r"task: expected one of .*tabular"):
         find_task("tabula")
 
 

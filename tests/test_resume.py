@@ -16,7 +16,7 @@ import lamina
 from lamina.errors import LaminaError, MachineFault
 from lamina.train import checkpoint, loop
 
-SETTINGS = dict(
+SETTINGS: dict = dict(  # noqa: C408
     model_name="convnet", width=0.25, steps=24, batch_size=16, accumulate=2, ema=0.9, dropout=0.2, mixup=0.2, augment_with="trivial",
     checkpoint_steps=5, evaluations=4, quiet=True, tensorboard=False, threads=1, log_steps=1,
 )  # fmt: skip
@@ -79,7 +79,9 @@ def test_killed_twice_and_resumed_is_bit_identical(whole, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_every_optimizer_resumes_to_the_bit(tmp_path, monkeypatch, optimizer):
-    changes = dict(optimizer=optimizer, model_name="resnet20", steps=6, checkpoint_steps=2, lr=0.01, drop_path=0.2, accumulate=1)
+    changes = dict(  # noqa: C408
+        optimizer=optimizer, model_name="resnet20", steps=6, checkpoint_steps=2, lr=0.01, drop_path=0.2, accumulate=1
+    )
     whole = lamina.train("image-classification", out=str(tmp_path / "whole"), **{**SETTINGS, **changes})
     killed(monkeypatch, tmp_path / "run", 5, **changes)
     run = lamina.train("image-classification", resume=tmp_path / "run")

@@ -144,7 +144,7 @@ def test_weights_of_another_model_are_named():
 
 
 def test_starting_from_another_runs_weights(made, tmp_path):
-    settings = dict(model_name="mlp", width=0.1, steps=1, lr=1e-6, quiet=True, tensorboard=False, warmup=0.0)
+    settings = {"model_name": "mlp", "width": 0.1, "steps": 1, "lr": 1e-6, "quiet": True, "tensorboard": False, "warmup": 0.0}
     run = lamina.train("image-classification", out=str(tmp_path / "next"), init=str(made.folder), **settings)
     assert run.info["metrics"]["accuracy"]["value"] == pytest.approx(made.info["metrics"]["accuracy"]["value"], abs=0.03)
     with pytest.raises(LaminaError, match="--init: expected a run with weights that fit"):

@@ -162,6 +162,7 @@ def test_times_are_numbers_or_dates() -> None:
         sortable(np.array(["2024-01-02", "NaT"], "datetime64[D]"))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**7), st.sampled_from([("train",), ("train", "test"), ("train", "valid", "test")]))
 def test_default_shares_leave_most_for_training(count: int, brought: tuple[str, ...]) -> None:
     shares = shares_for(count, Source(), brought)

@@ -83,7 +83,11 @@ def test_arrays_and_their_parts() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 2, 50)
     data = read_table(Source(data={"train": (X[:40], y[:40]), "test": (X[40:], y[40:])}))
-    assert length(data.test) == 10 and np.allclose(data.test["x1"], X[40:, 1]) and list(data.test["label"]) == [str(v) for v in y[40:]]
+    assert (
+        length(data.test) == 10
+        and np.allclose(data.test["x1"], X[40:, 1])
+        and list(data.test["label"]) == [str(v) for v in y[40:]]
+    )
     assert length(data.valid) > 0 and length(data.calibration) > 0
     assert read_table(Source(data=(X, y * 0.5 + X[:, 0]))).about["kind"] == "regression"
     with pytest.raises(LaminaError, match="50 rows and 49 answers"):
@@ -97,7 +101,10 @@ def test_arrays_and_their_parts() -> None:
 def test_a_folder_of_parts(tmp_path: Path) -> None:
     rows = good_rows(80)
     write(tmp_path / "train.csv", csv_text(rows[:50]))
-    write(tmp_path / "validation.jsonl", "".join(json.dumps({"size": float(a), "colour": b, "label": c}) + "\n" for a, b, c in rows[50:60]))
+    write(
+        tmp_path / "validation.jsonl",
+        "".join(json.dumps({"size": float(a), "colour": b, "label": c}) + "\n" for a, b, c in rows[50:60]),
+    )
     write(tmp_path / "test.tsv", csv_text(rows[60:], delimiter="\t"))
     data = read_table(Source(data=tmp_path))
     assert [length(c) for c in (data.valid, data.test)] == [10, 20] and length(data.train) + length(data.calibration) == 50
@@ -232,7 +239,11 @@ def test_good_tables_are_not_accused(tmp_path: Path) -> None:
     assert not found, [str(f) for f in found]
     missing = [["NA" if i % 2 else "?", "N/A" if i % 5 else "1.5", r[2]] for i, r in enumerate(good_rows())]
     data = read_table(Source(data=write(tmp_path / "m.csv", csv_text([["0.25", "2", "yes"], *missing], "a,b,label"))))
-    assert isinstance(data.train["b"], np.ndarray) and np.isnan(data.train["b"]).any() and "not-a-number" not in [f.code for f in data.findings]
+    assert (
+        isinstance(data.train["b"], np.ndarray)
+        and np.isnan(data.train["b"]).any()
+        and "not-a-number" not in [f.code for f in data.findings]
+    )
 
 
 def test_groups_and_times(tmp_path: Path) -> None:

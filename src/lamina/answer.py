@@ -60,7 +60,7 @@ def loss_of(predictions: Columns) -> float:
 
 
 def added(loss: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """The terms of a loss as one pair of (total (B,), count (B,)); terms with counts of their own are averaged each by its own."""
+    """The terms of a loss as one pair of (total (B,), count (B,)), each term averaged by its own count."""
     if not isinstance(loss, dict):
         return loss
     first = next(iter(loss.values()))[1]

@@ -36,7 +36,7 @@ from lamina.flags import (
     require_words,
     task_among,
 )
-from lamina.terminal import print_json, print_table, say, say_error
+from lamina.terminal import print_facts, print_json, print_table, say, say_error
 from lamina.train.options import Options, check_options
 from lamina.train.recipe import Recipe, check_recipe
 
@@ -124,7 +124,7 @@ def train_verb(task: str | None) -> Verb:
         raise LaminaError(f"{task}: the field {twice!r} has the name of a flag that every task has; rename it")
     about = "Train a model, judge it on examples set aside, and keep both in a folder."
     if not task:
-        about += f"\n`lamina train TASK --help` lists the flags of a task as well. Tasks: {', '.join(task_names())}."
+        about += f"\n`lamina train TASK --help` lists the flags of a task too. Tasks:\n  {', '.join(task_names())}"
     return Verb(
         f"train {task}" if task else "train",
         about,
@@ -253,8 +253,16 @@ def tasks(given: Given) -> int:
     if given.get("json"):
         print_json({"tasks": rows})
     else:
-        cells = [[r["task"], r["about"], ", ".join(r["models"]), "; ".join(r["formats"]), r["metric"]] for r in rows]
-        print_table(["task", "what it does", "models", "data", "metric"], cells)
+        for row in rows:
+            better = "higher" if row["better"] == "max" else "lower"
+            print_facts(
+                f"{row['task']}: {row['about']}",
+                {
+                    "data": "; ".join(row["formats"]),
+                    "models": ", ".join(row["models"]),
+                    "judged by": f"{row['metric']} ({better} is better)",
+                },
+            )
     return 0
 
 
@@ -420,14 +428,14 @@ HANDLERS: dict[str, Callable[[Given], int]] = {
     "evaluate": evaluate, "predict": predict, "compare": compare, "check": check,
 }  # fmt: skip
 
-HELP = """usage: lamina VERB [FLAGS]        (lamina VERB --help lists the flags of a verb)
+HELP = """usage: lamina VERB [FLAGS]        (lamina VERB --help lists its flags)
 
 From data to a deep-learning model that has answered for itself.
 
-  lamina doctor                         what this machine offers, what is missing
+  lamina doctor                         what this machine offers and lacks
   lamina scan     flowers/              what is wrong with the data
   lamina tasks                          what can be trained
-  lamina train    TASK --data flowers/  trains, judges, and keeps both in a folder
+  lamina train    TASK --data flowers/  trains, judges, keeps both in a folder
   lamina evaluate RUN                   metrics with confidence intervals
   lamina predict  RUN rose.jpg          a label and its probability
   lamina compare  RUN RUN               is one better, or is it chance

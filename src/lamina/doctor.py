@@ -221,9 +221,8 @@ def requirements() -> list[tuple[str, str | None]]:
 
 
 def cache_folder() -> Path:
-    """Where packed data and downloads are kept: $LAMINA_CACHE, or lamina/ in the user's cache folder."""
-    given = os.environ.get("LAMINA_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lamina"
+    """Where packed data is kept: $LAMINA_CACHE, or ~/.cache/lamina."""
+    return Path(os.environ.get("LAMINA_CACHE") or Path.home() / ".cache" / "lamina")
 
 
 def folder(what: str, path: Path) -> Folder:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RESAMPLE_SECONDS = 10.0
 """Processor time that resampling may take; slower metrics are resampled fewer times."""
 LEAST_RESAMPLES = 100
+WIDEST = 13
+"""Columns of a table that a terminal still shows: a class and ten others, and a little more."""
 AUTO_BATCH = 256
 """What `--batch-size auto` starts from, and halves while memory does not suffice."""
 
@@ -310,8 +312,10 @@ def print_evaluation(evaluation: Evaluation, name: str) -> None:
     title = f"{name}: {evaluation.count:,} examples of {evaluation.part}"
     print_table(["metric", "value", f"{percent} from", "to"], rows, title)
     for heading, table in evaluation.details.items():
-        if table:
-            headers = list(table[0])
+        headers = list(table[0]) if table else []
+        if len(headers) > WIDEST:
+            print(f"{heading}: a table of {len(headers)} columns, too wide for here; --json and --out hold it")
+        elif table:
             print_table(headers, [[row.get(h) for h in headers] for row in table], heading)
 
 

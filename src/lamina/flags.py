@@ -339,7 +339,9 @@ def print_help(verb: Verb) -> None:
     for word in verb.words:
         kind = tuple[str, ...] if word.many else str
         note = arg(metavar=word.name + (" ..." if word.many else ""), help=word.about, help_behavior_hint="")
-        outer.append((word.name.lower() + "_", Annotated[Positional[kind], note], dataclasses.field(default_factory=lambda: "")))
+        outer.append(
+            (word.name.lower() + "_", Annotated[Positional[kind], note], dataclasses.field(default=() if word.many else ""))
+        )
     for group in dict.fromkeys(flag.group for flag in verb.flags):
         inner = []
         for flag in (f for f in verb.flags if f.group == group):

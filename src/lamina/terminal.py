@@ -112,6 +112,17 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     console().print(made)
 
 
+def print_facts(title: str, facts: Mapping[str, str]) -> None:
+    """A title, and under it a name and a text a line, wrapped and indented."""
+    import textwrap
+
+    print(title)
+    for name, text in facts.items():
+        indent = " " * 14
+        print(textwrap.fill(text or "-", WIDTH, initial_indent=f"  {name:<12}", subsequent_indent=indent, break_on_hyphens=False))
+    print()
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields `advance(n)`: a bar on standard error once the work has taken two seconds, and only on a terminal."""

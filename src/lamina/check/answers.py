@@ -41,6 +41,7 @@ def target_is_labels(walk: Walk) -> None:
             want = f"expected target's {name!r} to have the dims of the label, shape {tuple(batch[name].shape)}"
             walk.problem("target-not-labels", f"{want}; got {tuple(value.shape)}", method="target")
             return
+    walk.losses(walk.output, batch)  # a loss that takes not even the true labels is another problem
     with torch.no_grad():
         try:
             terms = task.loss(task.outputs(model, {**batch, **said}), {**batch, **said})
@@ -184,6 +185,7 @@ def scores(walk: Walk) -> None:
     """The score is one number a row, and can be moved by moving the input."""
     if type(walk.task).score is Task.score and walk.found(*BAD_LOSS):
         raise Broken  # the default score is the loss
+    walk.losses(walk.output, walk.batch)
     score = walk.attempt("score", lambda: walk.task.score(whole(walk.output), walk.batch))
     if not isinstance(score, Tensor) or score.shape != (walk.count,):
         walk.problem(

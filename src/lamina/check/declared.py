@@ -45,7 +45,7 @@ def is_declared(walk: Walk) -> None:
     for what in ("inputs", "asks", "labels"):
         value = read_property(walk, task, what)
         if not isinstance(value, tuple) or (not value and what != "labels"):
-            walk.problem("undeclared", f"expected `{what}` to be a tuple that is not empty; got {word(value)}", what)
+            walk.problem("undeclared", f"expected `{what}` to be a tuple that is not empty; got {word(value)}", method=what)
             raise Broken
     for spec in task.inputs:
         if not spec.dims or spec.dims[0] != "B" or spec.modality not in MODALITIES:
@@ -69,7 +69,7 @@ def read_property(walk: Walk, task: Task, name: str) -> Any:
     try:
         return getattr(task, name)
     except Exception as error:
-        walk.problem("undeclared", f"expected `{name}` to be declared; {walk.told(error)}", name)
+        walk.problem("undeclared", f"expected `{name}` to be declared; {walk.told(error)}", method=name)
         raise Broken from error
 
 
@@ -179,7 +179,7 @@ def is_json(value: Any) -> bool:
 
 def state_travels(walk: Walk) -> None:
     """Saved, and loaded into a task that has only its hyperparameters, it must do all that the prepared one does."""
-    if walk.found("state-not-json", "state-fails"):
+    if walk.found("state-not-json", "state-fails", "frozen"):
         raise Broken
     task = walk.task
     with tempfile.TemporaryDirectory() as folder:

@@ -34,8 +34,8 @@ def details_are_json(walk: Walk) -> None:
 
 def columns_of(walk: Walk, answers: list[dict[str, Any]], output: Output, batch: Batch) -> Columns:
     """Answers as columns with the loss of each, as `lamina evaluate` hands them to metrics."""
-    said = rows_of(answers)
-    total, count = added(walk.task.loss(output, batch))
+    said: dict[str, Any] = {**rows_of(answers)}
+    total, count = added(walk.attempt("loss", lambda: walk.task.loss(output, batch)))
     return {**said, "loss_total": total.double().numpy(), "loss_count": count.double().numpy()}
 
 

@@ -238,7 +238,11 @@ def has_leaf(walk: Walk) -> None:
         walk.problem("leaf-differs", f"{want}; output {name} differs: decide by values, not by dtype", method="model")
         return
     floats = [v for v in said.values() if v.is_floating_point() and v.requires_grad]
-    got = torch.autograd.grad(sum(v.double().square().sum() for v in floats), x, allow_unused=True)[0] if floats else None
+    got = (
+        torch.autograd.grad(torch.stack([v.double().square().sum() for v in floats]).sum(), x, allow_unused=True)[0]
+        if floats
+        else None
+    )
     if got is None:
         want = f"expected a gradient from the output to input {walk.task.inputs[0].name!r}"
         walk.problem("leaf-differs", f"{want}", "none reaches it: no .detach(), no cast to integers on the way", method="model")

@@ -13,6 +13,6 @@ CHECKS = (
     *answers.CHECKS,
     *measured.CHECKS,
     *exported.CHECKS,
+    declared.unchanged,  # after all that calls the task: has anything changed it?
     declared.state_travels,
-    declared.unchanged,  # last: has any of the above changed the task?
 )

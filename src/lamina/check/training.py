@@ -60,6 +60,7 @@ def augments(walk: Walk) -> None:
             if (wrong := out_of_range(spec, now)) and not out_of_range(spec, was):
                 walk.problem("augment-out-of-range", f"after augment, {wrong}: clamp to low and high", method="augment")
         model = walk.model
+        walk.losses(walk.output, walk.batch)
         try:
             with torch.no_grad():
                 walk.task.loss(walk.task.outputs(model, made), made)
@@ -199,7 +200,7 @@ def reaches_all(walk: Walk) -> None:
 
 def learned(walk: Walk) -> nn.Module | None:
     """A model after a few steps on one small batch, in evaluation mode; None where it learned nothing."""
-    return walk._once("learned", lambda: _learned(walk))
+    return walk.once("learned", lambda: _learned(walk))
 
 
 def _learned(walk: Walk) -> nn.Module | None:
@@ -213,6 +214,7 @@ def _learned(walk: Walk) -> nn.Module | None:
             return model.eval()
         optimizer = torch.optim.Adam(parameters, lr=rate)
         first = last = 0.0
+        step = 0
         model.train()
         for step in range(STEPS):
             loss = summed(walk, model, batch)

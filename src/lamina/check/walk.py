@@ -25,6 +25,8 @@ ROWS = 6
 """Examples that are walked through: few, because each is also walked alone."""
 CANDIDATES = 24
 """Examples among which the shortest and the longest are looked for, and on which a model is trained for a few steps."""
+METHODS = {"forward": "model", "state": "save_processor"}
+"""The method to change, for steps that are not called as their method."""
 T = TypeVar("T")
 
 
@@ -55,7 +57,8 @@ class Walk:
         except Broken:
             raise
         except Exception as error:
-            self.problem(f"{step}-fails", f"expected {step} to work{f' {when}' if when else ''}; {self.told(error)}", step)
+            want = f"expected {step} to work{f' {when}' if when else ''}"
+            self.problem(f"{step}-fails", want, self.told(error), method=METHODS.get(step, step))
             raise Broken from error
 
     def told(self, error: BaseException) -> str:
@@ -66,7 +69,7 @@ class Walk:
         where = f" ({Path(file).name}, line {at[-1]})" if file and at else ""
         return f"it stopped with {type(error).__name__}: {lines[0][:300] if lines else ''}{where}"
 
-    def _once(self, name: str, make: Callable[[], T]) -> T:
+    def once(self, name: str, make: Callable[[], T]) -> T:
         """`make()` the first time, remembered; a failure is remembered as well."""
         if name not in self._made:
             try:
@@ -83,7 +86,7 @@ class Walk:
     @property
     def plain(self) -> Task:
         """The task before `prepare`."""
-        return self._once("plain", self._plain)
+        return self.once("plain", self._plain)
 
     def _plain(self) -> Task:
         if isinstance(self.given, Task):
@@ -96,7 +99,7 @@ class Walk:
 
     @property
     def data(self) -> Data:
-        return self._once("data", self._data)
+        return self.once("data", self._data)
 
     def _data(self) -> Data:
         data = self.attempt("read", lambda: self.plain.read(self.source))
@@ -122,7 +125,7 @@ class Walk:
     @property
     def task(self) -> Task:
         """The prepared task."""
-        return self._once("task", self._task)
+        return self.once("task", self._task)
 
     def _task(self) -> Task:
         data = self.data
@@ -136,7 +139,7 @@ class Walk:
     @property
     def rows(self) -> Columns:
         """A few training examples, the shortest and the longest of some among them, not in the order of their length."""
-        return self._once("rows", self._rows)
+        return self.once("rows", self._rows)
 
     def _rows(self) -> Columns:
         task, some = self.task, self.some
@@ -162,7 +165,7 @@ class Walk:
     @property
     def batch(self) -> Batch:
         """The rows, encoded as for evaluation."""
-        return self._once("batch", lambda: self.encoded(self.rows, "evaluate"))
+        return self.once("batch", lambda: self.encoded(self.rows, "evaluate"))
 
     def encoded(self, columns: Columns, mode: Any, when: str = "") -> Batch:
         """A batch that is known to hold tensors (B, ...) for every input and label."""
@@ -195,12 +198,12 @@ class Walk:
     @property
     def alone(self) -> list[Batch]:
         """Each row encoded by itself."""
-        return self._once("alone", lambda: [self.encoded(take(self.rows, [i]), "evaluate") for i in range(self.count)])
+        return self.once("alone", lambda: [self.encoded(take(self.rows, [i]), "evaluate") for i in range(self.count)])
 
     @property
     def model(self) -> nn.Module:
         """The model in evaluation mode, as if it had trained a little: no tensor constant, batch statistics filled in."""
-        return self._once("model", self._model)
+        return self.once("model", self._model)
 
     def _model(self) -> nn.Module:
         model = self.fresh()
@@ -232,7 +235,7 @@ class Walk:
     @property
     def output(self) -> dict[str, Tensor]:
         """The model's output for the batch, in evaluation mode; a single tensor is named ''."""
-        return self._once("output", lambda: self.said(self.batch))
+        return self.once("output", lambda: self.said(self.batch))
 
     def said(self, batch: Batch, when: str = "") -> dict[str, Tensor]:
         """The output for `batch` as a dict of tensors (B, ...), checked."""

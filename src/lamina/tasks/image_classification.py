@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from lamina.train.recipe import Recipe
 
 Model = Literal[
-    "auto", "mlp", "convnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet20", "resnet32", "resnet44", "resnet56",
-    "convnext-atto", "convnext-femto", "convnext-pico", "convnext-nano", "convnext-tiny", "convnext-small", "convnext-base",
-    "vit-tiny", "vit-small", "vit-base",
+    "auto", "mlp", "convnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnet20", "resnet32", "resnet44", "resnet56", "convnext-atto", "convnext-femto", "convnext-pico", "convnext-nano",
+    "convnext-tiny", "convnext-small", "convnext-base", "vit-tiny", "vit-small", "vit-base",
 ]  # fmt: skip
 
 SMALL = 64
@@ -261,7 +261,7 @@ class ImageClassification(Task):
 
         if not isinstance(model, ConvNet) or recipe.optimizer != "muon":
             return default_groups(model, recipe)
-        # As in airbench: filters, which a norm follows, turn; the last layer and the rest follow plain SGD, at rates of their own.
+        # As in airbench: filters, which a norm follows, turn; the rest follows plain SGD, at rates of its own.
         filters = [p for p in model.blocks.parameters() if p.ndim == 4]
         rest = [p for p in model.parameters() if p.requires_grad and p.ndim < 4 and p is not model.head.weight]
         sgd = {"optimizer": "sgd", "momentum": 0.85, "weight_decay": 1e-3}

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from lamina.modalities.table import TableEncoder
     from lamina.train.recipe import Recipe
 
+
+FEW_ROWS = 2000
+"""Below this many training rows, validation rows are too few to choose weights by."""
+
+
 @dataclass(frozen=True)
 class Tabular(Task):
     """A row of a table in, a class with its probability or a number out."""
@@ -278,19 +283,22 @@ class Tabular(Task):
         }
 
     def recipe(self, data: Data) -> Recipe:
-        """AdamW; batches of about a fortieth of the rows; an evaluation an epoch, and stopping when none is better."""
+        """AdamW under a cosine. With few rows a short training to its end: on a handful of validation rows, the best
+        accuracy is luck. With more, about 5,000 steps, of which the best on validation is kept."""
         from lamina.data.columns import length
         from lamina.train.recipe import Recipe
 
-        count = length(data.train)
-        size = 32
-        while size < 512 and size * 80 < count:
+        count = max(length(data.train), 1)
+        lr = 2e-3 if self.network == "mlp" else 5e-4
+        common: dict[str, Any] = {"optimizer": "adamw", "schedule": "cosine", "warmup": 0.02, "weight_decay": 2e-2, "clip": 1.0}
+        if count < FEW_ROWS:
+            epochs = int(min(200, max(25, 300 * 32 / count)))
+            return Recipe(lr=lr / 2, batch_size=32, epochs=epochs, evaluations=12, keep="last", **common)
+        size = 64
+        while size < 512 and size * 200 < count:
             size *= 2
-        epochs = int(min(200, max(40, 3000 * size / max(count, 1))))
-        return Recipe(
-            optimizer="adamw", lr=2e-3 if self.network == "mlp" else 5e-4, weight_decay=2e-2, schedule="cosine", warmup=0.02,
-            epochs=epochs, batch_size=size, clip=1.0, patience=16, evaluations=epochs,
-        )  # fmt: skip
+        epochs = int(min(100, max(10, 5000 * size / count)))
+        return Recipe(lr=lr, batch_size=size, epochs=epochs, evaluations=epochs, patience=16, **common)
 
     def stream(self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]) -> Stream:
         """Shuffled rows, encoded once: a row of a table takes no more room encoded than raw."""
