@@ -51,11 +51,14 @@ def run(contender: Contender, flags: Sequence[str], threads: int, seconds_at_mos
     variables = {**os.environ, **clean(threads), **contender.variables}
     try:
         done = subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, timeout=seconds_at_most)
-        if done.returncode == 0:
-            return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])  # bars may follow it
-        raise Failed(f"{contender.name}: exit status {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1][-300:]}")
     except subprocess.TimeoutExpired as error:
         raise Failed(f"{contender.name}: no end after {seconds_at_most:.0f} s") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [""]
+        raise Failed(f"{contender.name}: exit status {done.returncode}: {said[-1][-300:]}")
+    found = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    try:
+        return json.loads(found[-1])  # bars of progress may follow it
     except (ValueError, IndexError) as error:
         raise Failed(f"{contender.name}: expected a line of JSON; got {done.stdout[-200:]!r}") from error
 

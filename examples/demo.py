@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import lamina
 from lamina.data.columns import take
-from lamina.terminal import show_evaluation
+from lamina.evaluate import print_evaluation
 
 TILE, TEXT, COLUMNS = 72, 18, 10
 RIGHT, WRONG = (20, 120, 60), (200, 30, 30)
@@ -22,7 +22,7 @@ RIGHT, WRONG = (20, 120, 60), (200, 30, 30)
 def main() -> None:
     run = lamina.train("image-classification", epochs=20)
     evaluation = run.evaluate()
-    show_evaluation(evaluation)
+    print_evaluation(evaluation, str(run.folder))
 
     # Ask about the test digits it got wrong, and about others beside them.
     data = run.data()

@@ -70,10 +70,11 @@ class ZipMembers(Sequence[bytes]):
         return len(self._members)
 
     def __getitem__(self, index: Any) -> Any:
-        if not hasattr(self._own, "archive"):  # one for each thread: opening it reads the whole table of contents
-            self._own.archive = zipfile.ZipFile(self._path)
+        archive = getattr(self._own, "archive", None)
+        if archive is None:  # one for each thread: opening it reads the whole table of contents
+            archive = self._own.archive = zipfile.ZipFile(self._path)
         try:
-            return self._own.archive.read(self._members[index])
+            return archive.read(self._members[index])
         except (zipfile.BadZipFile, zlib.error, EOFError):
             return b""
 

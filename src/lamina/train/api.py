@@ -19,6 +19,7 @@ from lamina.evaluate import evaluate
 from lamina.find import find_task
 from lamina.run import Run, forward_of, load_tensors, named_tensors, next_folder
 from lamina.task import Forward, Task
+from lamina.terminal import figure
 from lamina.train import checkpoint, finder
 from lamina.train.average import Average
 from lamina.train.log import Log, Voice
@@ -59,7 +60,8 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
     asked: Task = dataclasses.replace(task, **given["task"]) if isinstance(task, Task) else kind(**given["task"])
     options = Options(**given["options"])
     check_options(options)
-    source = Source(data=data, **given["source"]) if not isinstance(data, Source) else data
+    pick_device(options.device)  # before anything is written
+    source = dataclasses.replace(data, **given["source"]) if isinstance(data, Source) else Source(data=data, **given["source"])
     arguments = {name: given[name] for name in ("task", "recipe", "options")}
     arguments["source"] = described(source)
     folder = Path(options.out) if options.out else next_folder(kind.name)
@@ -214,11 +216,9 @@ def finished(run: Run, model: torch.nn.Module, learner: Learner, data: Data, voi
     run.update(
         status="finished", metrics=evaluation.metrics, evaluated_on=part, skipped_steps=learner.skipped, seconds=before + seconds
     )
-    first = next(iter(evaluation.metrics.items()))
-    value = first[1]
-    voice.say(
-        f"{part} {first[0]} {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f}), {seconds:.0f} s -> {run.folder}"
-    )
+    metric, value = next(iter(evaluation.metrics.items()))
+    low, high = figure(value["low"]), figure(value["high"])
+    voice.say(f"{part} {metric} {figure(value['value'])} ({low} to {high}), {seconds:.0f} s -> {run.folder}")
     return run
 
 
