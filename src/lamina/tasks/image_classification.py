@@ -59,6 +59,8 @@ class ImageClassification(Task):
         None
     )
     cutout: Annotated[int, Doc("side in pixels of a square that is blanked; 0 for none")] = 0
+    color: Annotated[float, Doc("share by which brightness, contrast and saturation are changed; 0 for none")] = 0.0
+    rotate: Annotated[float, Doc("degrees by which pictures are turned, either way; 0 for none")] = 0.0
     mixup: Annotated[float, Doc("alpha of mixup; 0 for none")] = 0.0
     cutmix: Annotated[float, Doc("alpha of cutmix; 0 for none")] = 0.0
     label_smoothing: Annotated[float, Doc("probability given to the other classes")] = 0.1
@@ -114,7 +116,9 @@ class ImageClassification(Task):
         import numpy as np
 
         from lamina.data.columns import length, take
+        from lamina.modalities.symmetry import survives_mirroring
 
+        self.check_settings()
         if length(data.train) == 0:
             raise LaminaError("data: expected at least one training example; found none")
         labels = np.asarray(data.train["label"])
@@ -145,6 +149,21 @@ class ImageClassification(Task):
             mirrored=bool(mirrored),
             weights=tuple(balanced.tolist()) if self.class_weights == "balanced" else (),
         )
+
+    def check_settings(self) -> None:
+        """Raises LaminaError naming the first setting whose value makes no sense."""
+        from lamina.train.options import expect
+
+        expect("size", self.size, self.size is None or 1 <= self.size <= 4096, "1 to 4096 pixels")
+        expect("width", self.width, 0 < self.width <= 64, "a number above 0, up to 64")
+        for flag in ("dropout", "drop_path", "label_smoothing"):
+            value = getattr(self, flag)
+            expect(flag.replace("_", "-"), value, 0 <= value < 1, "a share from 0 to below 1")
+        for flag in ("cutout", "color", "mixup", "cutmix"):
+            value = getattr(self, flag)
+            expect(flag, value, 0 <= value <= 4096, "0 or more")
+        expect("rotate", self.rotate, 0 <= self.rotate <= 180, "0 to 180 degrees")
+        expect("shift", self.shift, self.shift is None or 0 <= self.shift <= 4096, "0 or more pixels")
 
     def encode(self, columns: Columns, mode: Mode) -> Batch:
         import torch
@@ -183,6 +202,10 @@ class ImageClassification(Task):
             x_BCHW = augment.trivial_augment(x_BCHW, generator)
         elif self.augment_with == "augmix":
             x_BCHW = augment.aug_mix(x_BCHW, generator)
+        if self.color:
+            x_BCHW = augment.color(x_BCHW, generator, self.color, self.color, self.color)
+        if self.rotate:
+            x_BCHW = augment.affine(x_BCHW, generator, degrees=self.rotate)
         if self.cutout:
             x_BCHW = augment.cutout(x_BCHW, self.cutout, generator, fill=self.mean)
         if self.mixup:
@@ -306,34 +329,3 @@ def build(task: ImageClassification) -> nn.Module:
 
     depth = int(family.removeprefix("resnet"))
     return resnet(depth, channels=channels, width=task.width, small=small, drop_path=task.drop_path, **common)
-
-
-def survives_mirroring(pixels_NCHW: Any, labels: Any, most: int = 2000) -> bool:
-    """Whether mirrored pictures still look like their class: the nearest neighbour is asked.
-
-    Each of up to `most` pictures, shrunk to about 16 pixels, is given the label of the nearest other one, as it is and
-    mirrored. Digits and letters lose their class when mirrored; clothes and animals keep it.
-    """
-    import numpy as np
-
-    rows = np.linspace(0, len(labels) - 1, min(most, len(labels))).astype(int)
-    x_NCHW, y_N = pixels_NCHW[rows].astype(np.float32), labels[rows]
-    step = max(1, x_NCHW.shape[-1] // 16)
-    if step > 1:
-        high, wide = (n // step * step for n in x_NCHW.shape[2:])
-        n, channels = x_NCHW.shape[:2]
-        x_NCHW = x_NCHW[:, :, :high, :wide].reshape(n, channels, high // step, step, wide // step, step).mean((3, 5))
-    flat = x_NCHW.reshape(len(rows), -1)
-    flat = flat - flat.mean(1, keepdims=True)
-    squares = (flat**2).sum(1)
-
-    def accuracy(queries: np.ndarray) -> float:
-        distance = squares[None] - 2 * queries @ flat.T  # up to a constant of the query
-        np.fill_diagonal(distance, np.inf)
-        return float((y_N[distance.argmin(1)] == y_N).mean())
-
-    plain = accuracy(flat)
-    mirrored = x_NCHW[..., ::-1].reshape(len(rows), -1)
-    chance = float(np.max(np.unique(y_N, return_counts=True)[1]) / len(y_N))
-    kept = accuracy(mirrored - mirrored.mean(1, keepdims=True))
-    return kept - chance >= 0.75 * (plain - chance)
