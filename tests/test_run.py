@@ -120,7 +120,7 @@ def test_opening_a_run_imports_no_file_of_its_own(copy, tmp_path):
     evil = tmp_path / "evil.py"
     evil.write_text("raise SystemExit('ran')")
     (copy / "run.json").write_text(json.dumps({**info, "task_file": str(evil)}))
-    with pytest.raises(LaminaError, match="name it with --task"):
+    with pytest.raises(LaminaError, match="which opening a run never imports; name it"):
         lamina.load(copy)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,6 +46,7 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
     `task` is a name (`lamina tasks`), a Python file with a Task, or a Task. `data` is whatever the task reads; without
     it, the bundled demo data. `fields` are the fields of `Source`, of the task, of `Recipe` and of `Options`.
     `resume` goes on with a run that was stopped; it takes no other argument but the data, where those were in memory.
+    Then `task` matters only where it is a file: a run never says by itself which code to import.
 
     Raises LaminaError for a mistake in the arguments or the data, MachineFault where the numbers or the machine fail,
     KeyboardInterrupt after Ctrl-C; the run stays resumable.
@@ -54,7 +54,7 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
     started = time.monotonic()
     tune_allocator()
     if resume is not None:
-        return resumed(Path(resume), data, started)
+        return resumed(Path(resume), task if str(task).endswith(".py") else None, data, started)  # type: ignore[arg-type]
     kind = type(task) if isinstance(task, Task) else find_task(task)
     given = assigned(kind, fields)
     asked: Task = dataclasses.replace(task, **given["task"]) if isinstance(task, Task) else kind(**given["task"])
@@ -88,12 +88,11 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
     return learned(run, read, recipe, options, voice, started, None)
 
 
-def resumed(folder: Path, data: Any, started: float) -> Run:
+def resumed(folder: Path, task_file: str | Path | None, data: Any, started: float) -> Run:
     """Go on with the run in `folder` from its newest whole checkpoint, or from the start where it has none."""
     if not (folder / "run.json").is_file():
         raise LaminaError(f"--resume: expected a run's folder; {folder} holds no run.json")
-    info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    run = Run.load(folder, task_file=info.get("task_file"))
+    run = Run.load(folder, task_file)
     threads = {"threads": run.info["threads"]} if "threads" in run.info else {}
     options = Options(**{**run.info["arguments"]["options"], **threads})
     voice = Voice(options.quiet)
@@ -159,9 +158,12 @@ def learned(
     if plan is None:
         budget = Budget.measured(spare(recipe, float(recipe.lr)), data, recipe, started) if recipe.minutes else None
         plan = budget.plan() if budget else Plan.of(steps_of(recipe, data))
-    if options.compile == "on" or (options.compile == "auto" and device.type == "cuda" and compile_pays(spare(recipe), plan)):
+    compiled = run.info.get("compiled", options.compile == "on")  # a resumed run computes as it did
+    if options.compile == "auto" and "compiled" not in run.info and device.type == "cuda":
+        compiled = compile_pays(spare(recipe), plan)
+    if compiled:
         learner.forward = torch.compile(model)  # type: ignore[assignment]
-        voice.say("compiling the model: the run is long enough to earn it back")
+        voice.say("compiling the model" + ("" if options.compile == "on" else ": the run is long enough to earn it back"))
     run.update(
         status="running",
         recipe=dataclasses.asdict(recipe),
@@ -169,6 +171,7 @@ def learned(
         threads=threads,
         device=str(device),
         precision=precision,
+        compiled=compiled,
         parameters=sum(p.numel() for p in model.parameters()),
     )
     an_update = int(recipe.batch_size) * recipe.accumulate
