@@ -21,6 +21,7 @@ import platform
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def scikit(contender: str, name: str, train: tuple[np.ndarray, np.ndarray], test
         model: Any = (HistGradientBoostingRegressor if number else HistGradientBoostingClassifier)(random_state=0)
     else:
         model = make_pipeline(StandardScaler(), (MLPRegressor if number else MLPClassifier)(random_state=0))
-    return judged(name, test[1], model.fit(*train).predict(test[0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the perceptron stops at its default of 200 passes, converged or not
+        return judged(name, test[1], model.fit(*train).predict(test[0]))
 
 
 def behind(name: str, lamina: float, boosting: float) -> float:

@@ -6,8 +6,6 @@ about some of them, and draws what it said.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -43,7 +41,7 @@ def main() -> None:
         ("lamina train image-classification --help", "every setting"),
         ("lamina train image-classification --data FOLDER", "your own pictures, a folder per class"),
     ):
-        print(f"  {Path('.venv/bin') / command:<72}  {what}")
+        print(f"  .venv/bin/{command:<70}  {what}")
 
 
 def sheet(examples: dict, labels: list[str], probabilities: list[float]) -> Image.Image:

@@ -57,7 +57,8 @@ class Run:
             raise LaminaError(f"{folder}: expected a run of format {FORMAT} or older; got {written!r}: it needs a newer Lamina")
         if info.get("task_file") and task_file is None:
             raise LaminaError(
-                f"{folder}: its application is a file of one's own, which opening a run never imports; name it: {info['task_file']}"
+                f"{folder}: its application is a file of one's own, which opening a run never imports; "
+                f"name it: {info['task_file']}"
             )
         kind = find_task(task_file or name)
         if kind.name != name:

@@ -103,12 +103,14 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for place, header in enumerate(headers):
         numeric = bool(rows) and all(isinstance(row[place], (int, float, type(None))) for row in rows)
         made.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         made.add_row(*[figure(cell) for cell in row])
+    if title:  # not the table's own, which would wrap to its width
+        console().print(title, style="bold")
     console().print(made)
 
 

@@ -35,6 +35,10 @@ def typed(name: str, cells: Any) -> tuple[Any, Bad]:
     present = {type(v) for v in cells if v is not None}
     if present and all(issubclass(t, (bool, np.bool_)) for t in present):
         return [None if v is None else bool(v) for v in cells], []
+    if present == {str}:
+        fast = _numbers(cells)
+        if fast is not None:
+            return fast, _infinite(name, fast)
     numbers = [number_of(v) if not isinstance(v, (bool, np.bool_)) else None for v in cells]
     words = [i for i, n in enumerate(numbers) if n is None]
     filled = sum(n is None or not np.isnan(n) for n in numbers)
@@ -44,6 +48,20 @@ def typed(name: str, cells: Any) -> tuple[Any, Bad]:
         bad = [(i, "not-a-number", f"column {name!r}: expected a number, got {cells[i]!r}", fix) for i in words]
         return values, bad + _infinite(name, values)
     return [category_of(v) for v in cells], []
+
+
+def _numbers(cells: list[str | None]) -> np.ndarray | None:
+    """Text cells as float64 by pyarrow, or None where some cell is neither a number nor missing: then it is named by
+    the slow pass, which takes the same spellings."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string()))
+    absent = pc.is_in(pc.ascii_lower(text), value_set=pa.array(sorted(MISSING), pa.large_string()))
+    try:
+        return pc.fill_null(pc.cast(pc.if_else(absent, None, text), pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _infinite(name: str, values: np.ndarray) -> Bad:
