@@ -111,6 +111,10 @@ def test_what_is_no_run_is_named(tmp_path):
 
 def test_an_unfinished_run_says_how_to_go_on(copy):
     (copy / "model.safetensors").unlink()
+    with pytest.raises(LaminaError, match=r"model\.safetensors: expected the weights of the run"):
+        lamina.load(copy).model()
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**info, "status": "interrupted"}))
     with pytest.raises(LaminaError, match="--resume"):
         lamina.load(copy).model()
 

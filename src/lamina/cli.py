@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import sys
 import typing
@@ -37,7 +38,7 @@ from lamina.flags import (
     task_among,
 )
 from lamina.terminal import print_facts, print_json, print_table, say, say_error
-from lamina.train.options import Options, check_options
+from lamina.train.options import Options, check_options, expect_place
 from lamina.train.recipe import Recipe, check_recipe
 
 if TYPE_CHECKING:
@@ -314,6 +315,7 @@ def interruptible(folder: Path, call: Callable[[], Run]) -> Run:
 def evaluate(given: Given) -> int:
     from lamina.evaluate import evaluate, fewer_resamples, print_evaluation
 
+    check_out(given)
     run = opened(given, given.words[0])
     made = evaluate(run, source_of_run(run, given), **asking(given), **judging(given))
     result = {"run": str(run.folder), **made.as_json()}
@@ -340,11 +342,13 @@ def predict(given: Given) -> int:
         nonlocal count
         for answer in answers:
             count += 1
+            if count == 2 and bad:
+                say_error(bad[0])
             if "error" in answer:
-                bad.append(answer["error"])
-                say_error(
-                    f"{answer['source']}: {answer['error']}" if answer["source"] not in answer["error"] else answer["error"]
-                )
+                source, error = answer["source"], answer["error"]
+                bad.append(error if source in error else f"{source}: {error}")
+                if count > 1:
+                    say_error(bad[-1])
             else:
                 yield answer
 
@@ -359,13 +363,14 @@ def predict(given: Given) -> int:
     else:
         print_answers(good())
     if bad:
-        raise LaminaError(f"{len(bad)} of {count} inputs could not be answered")
+        raise LaminaError(bad[0] if count == 1 else f"{len(bad)} of {count} inputs could not be answered")
     return 0
 
 
 def compare(given: Given) -> int:
     from lamina.compare import compare, print_comparison
 
+    check_out(given)
     runs = [opened(given, word) for word in given.words]
     made = compare(runs, source_of_run(runs[0], given), **asking(given), **judging(given))
     write_result(given, made.as_json())
@@ -414,6 +419,14 @@ def judging(given: Given) -> dict[str, Any]:
     return {flag.name: given.get(flag.name) for flag in JUDGING}
 
 
+def check_out(given: Given) -> None:
+    """Raises LaminaError where the result cannot become the file of `--out`: told before the work, which takes long."""
+    if given.get("out"):
+        if not given.get("out").endswith(".json"):
+            raise LaminaError(f"--out: expected a file that ends in .json; got {given.get('out')!r}")
+        expect_place(Path(given.get("out")))
+
+
 def write_result(given: Given, result: Any) -> None:
     """The result as the file of `--out`, where that is given."""
     if given.get("out"):
@@ -449,6 +462,9 @@ The same everywhere: --json --config FILE --print-config --device --precision
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit status; never raises for a person's mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name need not be text, nor a terminal speak UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = answered(words)
         sys.stdout.flush()

@@ -88,6 +88,8 @@ def evaluate(
         raise LaminaError(f"resamples: expected 0 or more; got {resamples}")
     if not 0 < confidence < 1:
         raise LaminaError(f"confidence: expected a number between 0 and 1; got {confidence}")
+    if seed < 0:
+        raise LaminaError(f"seed: expected a whole number from 0; got {seed}")
     if batch_size != "auto" and batch_size < 1:
         raise LaminaError(f"batch_size: expected 1 or more, or auto; got {batch_size}")
     examples, part, fingerprint = examples_of(run, source, part)

@@ -38,7 +38,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON for people: indented, keys in the order given, numbers that are not numbers refused."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (text + "\n").encode(errors="backslashreplace"))  # a file's name need not be text: JSON escapes it
 
 
 def read_json(path: Path) -> Any:

@@ -43,7 +43,7 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise LaminaError(f"{path}: expected a file that imports; got {type(error).__name__}: {error}") from error
     return module
 

@@ -127,7 +127,7 @@ def _answered(task: Task, forward: Forward, rows: Columns, strict: bool) -> Iter
             try:
                 task.encode(take(asked, [row]), "predict")
             except LaminaError as error:
-                errors[row] = str(error)
+                errors[row] = str(error).removeprefix("row 1, ")  # it was alone, and is named by its source
         if not errors:  # the fault is of the batch, not of a row
             raise
         good = [row for row in range(len(names)) if row not in errors]
@@ -160,7 +160,10 @@ def write_answers(answers: Iterable[Mapping[str, Any]], path: Path) -> int:
     """
     from lamina.files import write_bytes
     from lamina.terminal import jsonable
+    from lamina.train.options import expect_place
 
+    if path.suffix in (".jsonl", ".ndjson", ".csv", ".tsv"):
+        expect_place(path)
     rows = list(answers)
     if path.suffix in (".jsonl", ".ndjson"):
         text = "".join(json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
@@ -168,7 +171,7 @@ def write_answers(answers: Iterable[Mapping[str, Any]], path: Path) -> int:
         text = separated([flat(row) for row in rows], "," if path.suffix == ".csv" else "\t")
     else:
         raise LaminaError(f"out: expected a file that ends in .jsonl, .csv or .tsv; got {str(path)!r}")
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="backslashreplace"))  # a file's name need not be text
     return len(rows)
 
 

@@ -64,8 +64,15 @@ class Run:
         if kind.name != name:
             raise LaminaError(f"{task_file}: expected the application {name!r} that made {folder}; got {kind.name!r}")
         known = {f.name for f in dataclasses.fields(kind)}
-        fields = {key: _frozen(value) for key, value in info["hyperparameters"].items() if key in known}
-        return Run(folder, info, kind(**fields).load_processor(folder / "processor"))
+        try:
+            fields = {key: _frozen(value) for key, value in info["hyperparameters"].items() if key in known}
+            task = kind(**fields).load_processor(folder / "processor")
+        except LaminaError:
+            raise
+        except Exception as error:  # loading is a task's own: it may fail in any way where a file is damaged
+            told = f"{type(error).__name__}: {error}"
+            raise LaminaError(f"{folder}: expected the files that training wrote in processor/ and run.json; {told}") from error
+        return Run(folder, info, task)
 
     @staticmethod
     def create(folder: Path, info: dict[str, Any], task: Task) -> Run:
@@ -107,12 +114,14 @@ class Run:
         if not path.is_file():
             raise LaminaError(
                 f"{self.folder}: its training has not finished ({self.info.get('status')}); go on with --resume {self.folder}"
+                if self.info.get("status") != "finished"
+                else f"{path}: expected the weights of the run; there is no such file"
             )
         try:
             tensors = load_file(path)
         except Exception as error:  # safetensors raises its own kinds
             raise LaminaError(f"{path}: expected a whole safetensors file; {error}") from error
-        for name, expected in self.info["weights"].items():
+        for name, expected in self.info.get("weights", {"weights": None}).items():
             if name not in tensors or tensor_hash(tensors[name]) != expected:
                 raise LaminaError(
                     f"{path}: the weight {name!r} is not the one that run.json describes; the file was changed or damaged"

@@ -40,8 +40,8 @@ def say(line: str) -> None:
 
 
 def say_error(message: str) -> None:
-    """A mistake or a fault, in one line on standard error."""
-    line = " ".join(message.split("\n"))
+    """A mistake or a fault, in one line on standard error: names of files may hold line ends and escape codes."""
+    line = " ".join(message.splitlines()).replace("\x1b", "\\x1b")
     red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     say(f"\x1b[1;31merror:\x1b[0m {line}" if red else f"error: {line}")
 

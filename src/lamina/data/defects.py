@@ -94,7 +94,8 @@ def classes(labels: Sequence[str], parts: Sequence[str]) -> list[Finding]:
                                  fix="add examples or remove the class", severity="warning"))  # fmt: skip
     for label in sorted(set(labels) - set(training)):
         if training:
-            found.append(Finding("unknown-class", f"class {label!r} is not in the training part", severity="warning"))
+            fix = "add it to the training part, or remove it"
+            found.append(Finding("unknown-class", f"class {label!r} is not in the training part", fix=fix))
     if len(training) == 1:
         found.append(Finding("one-class", f"all training examples are of class {next(iter(training))!r}", severity="warning"))
     elif training:

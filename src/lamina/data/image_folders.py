@@ -15,6 +15,7 @@ from lamina.data.listing import PART_NAMES, Listing
 from lamina.data.source import Finding
 from lamina.errors import LaminaError
 from lamina.modalities.image import is_picture_name
+from lamina.modalities.picture_files import BadPicture
 
 _OTHER_PICTURES = frozenset((
     ".heic", ".heif", ".psd", ".svg", ".jp2", ".j2k", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".raw", ".eps",
@@ -39,15 +40,23 @@ def _walk(folder: str, seen: set[tuple[int, int]], inside: str = "") -> Iterator
             continue
         here = inside + entry.name
         yield here, entry
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, seen, here + "/")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads round in a circle is no folder: reading it as a file says what is wrong."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def from_folder(path: Path) -> Listing:
     files: dict[str, str] = {}
     folders: list[str] = []
     for name, entry in _walk(str(path), set()):
-        if entry.is_dir():
+        if _is_folder(entry):
             folders.append(name)
         else:
             try:
@@ -75,8 +84,9 @@ class ZipMembers(Sequence[bytes]):
             archive = self._own.archive = zipfile.ZipFile(self._path)
         try:
             return archive.read(self._members[index])
-        except (zipfile.BadZipFile, zlib.error, EOFError):
-            return b""
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:  # or encrypted
+            name = f"{self._path}/{self._members[index]}"
+            raise BadPicture("corrupt-image", name, f"cannot be unpacked: {error}") from None
 
 
 def from_zip(path: Path) -> Listing:

@@ -50,7 +50,7 @@ def read_rows(path: Path, findings: list[Finding]) -> tuple[list[int], list[dict
             continue
         try:
             row = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             row = error
         if isinstance(row, dict):
             lines.append(line)
@@ -134,7 +134,7 @@ def from_tables(tables: Sequence[tuple[Path, str]], source: Source, layout: str)
                 file = path.parent / str(value).strip()
                 try:
                     status = file.stat()
-                except OSError:
+                except (OSError, ValueError):  # a path may not hold a NUL byte
                     listing.findings.append(
                         Finding("missing-file", f"{file} does not exist", str(path), line, "paths are relative to the table")
                     )
@@ -189,7 +189,10 @@ def from_saved_datasets(path: Path, source: Source) -> Listing:
     import pyarrow as pa
 
     if (path / "dataset_dict.json").exists():
-        folders = {name: path / name for name in json.loads((path / "dataset_dict.json").read_text())["splits"]}
+        try:
+            folders = {name: path / name for name in json.loads((path / "dataset_dict.json").read_text())["splits"]}
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise LaminaError(f"{path / 'dataset_dict.json'}: expected the JSON of a saved dataset: {error}") from None
     else:
         folders = {"train": path}
     pieces = {}

@@ -15,18 +15,21 @@ from lamina.data.image_layouts import list_images
 from lamina.data.listing import Listing
 from lamina.data.pack import Facts, pack, pack_array
 from lamina.data.source import PARTS, Data, Finding, Source
-from lamina.data.splits import shares_for, split
+from lamina.data.splits import shares_for, split, strangers
 from lamina.errors import LaminaError
 from lamina.modalities.image import Pictures
 from lamina.task import Columns
 
 
-def read_images(source: Source, size: int | None = None, demo: Callable[[], Any] = bundled.digits) -> Data:
+def read_images(
+    source: Source, size: int | None = None, demo: Callable[[], Any] = bundled.digits, classes: Sequence[str] = ()
+) -> Data:
     """Every labelled picture that `source` names, in four parts.
 
     size: side of the square that pictures are brought to (shorter side resized, centre kept). None keeps the common
     size of pictures that share one of at most 96 pixels a side, and brings all others to 128.
     demo: gives (images, labels) where the source names no data.
+    classes: the only labels that make sense; without them, those of the training part.
     Columns: `image` Pictures, uint8 (C, H, W) each, C = 1 if all are gray; `label` array of str; `path` list of str.
     Parts that the data brings are kept; the missing ones are split off from training.
     Raises LaminaError where no layout fits, and with `bad_data="strict"` at the first bad example.
@@ -34,18 +37,20 @@ def read_images(source: Source, size: int | None = None, demo: Callable[[], Any]
     if source.data is None:
         source = dataclasses.replace(source, data=demo())
     if size is not None and size < 1:
-        raise LaminaError(f"the size of pictures must be at least 1, not {size}")
+        raise LaminaError(f"size: expected 1 pixel or more; got {size}")
     listing = list_images(source)
     pictures, facts = read_listing(listing, size)
     findings = listing.findings + file_findings(listing, facts)
-    errors = [f for f in findings if f.severity == "error"]
-    if errors and source.bad_data == "strict":
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise LaminaError(f"{errors[0]}{more}; `lamina scan` lists them, `--bad-data quarantine` sets them aside")
+    errors = _refused(findings, source)
     good = np.asarray([row for row in range(len(facts.hashes)) if row not in facts.bad], dtype=np.int64)
     if not len(good):
         raise LaminaError(f"{source.data}: no usable picture" + (f"; the first: {errors[0]}" if errors else ""))
     rows = _split(listing, facts, good, source)
+    unknown = strangers(listing.labels, rows, classes)
+    if unknown:
+        findings += [_stranger(listing, row) for row in unknown]
+        errors = _refused(findings, source)
+        rows = {part: chosen[~np.isin(chosen, unknown)] for part, chosen in rows.items()}
     parts = np.asarray(listing.parts)
     brought = sorted(set(listing.parts), key=PARTS.index)
     if len(brought) > 1:
@@ -62,6 +67,20 @@ def read_images(source: Source, size: int | None = None, demo: Callable[[], Any]
         "quarantined": len(errors),
     }
     return Data(**columns, fingerprint=_fingerprint(facts.hashes, listing.labels, rows), findings=findings, about=about)
+
+
+def _refused(findings: list[Finding], source: Source) -> list[Finding]:
+    """The errors among `findings`. Raises LaminaError with the first, unless bad data are to be set aside."""
+    errors = [f for f in findings if f.severity == "error"]
+    if errors and source.bad_data == "strict":
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise LaminaError(f"{errors[0]}{more}; `lamina scan` lists them, `--bad-data quarantine` sets them aside")
+    return errors
+
+
+def _stranger(listing: Listing, row: int) -> Finding:
+    reason = f"class {listing.labels[row]!r} is none of the classes that were trained on"
+    return Finding("unknown-class", reason, listing.names[row], fix="add it to the training part, or remove it")
 
 
 def read_listing(listing: Listing, size: int | None = None) -> tuple[Pictures, Facts]:
@@ -123,5 +142,6 @@ def _fingerprint(hashes: Sequence[str], labels: Sequence[str], rows: dict[str, n
     digest = hashlib.blake2b(digest_size=16)
     for part in PARTS:
         digest.update(f"{part}\0".encode())
-        digest.update("\0".join(f"{hashes[i]} {labels[i]}" for i in rows[part].tolist()).encode())
+        told = "\0".join(f"{hashes[i]} {labels[i]}" for i in rows[part].tolist())
+        digest.update(told.encode(errors="surrogatepass"))  # a folder's name need not be text
     return digest.hexdigest()

@@ -21,6 +21,8 @@ def scan(source: Source) -> list[Finding]:
     """
     if source.data is None:
         raise LaminaError("nothing to scan: name a folder or a table with --data")
+    if isinstance(source.data, (str, os.PathLike)) and not str(source.data).startswith("hf:") and not Path(source.data).exists():
+        raise LaminaError(f"{source.data}: no such file or folder")
     if holds_pictures(source):
         found = scan_images(source)
     else:

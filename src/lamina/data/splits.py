@@ -47,6 +47,12 @@ def shares_for(count: int, source: Source, brought: Sequence[str] = ("train",)) 
     return shares
 
 
+def strangers(labels: Sequence[Any], rows: dict[str, np.ndarray], classes: Sequence[str] = ()) -> list[int]:
+    """Rows whose label is none of `classes`; without these, none of the labels of the training part."""
+    known = set(classes) or {labels[row] for row in rows["train"].tolist()}
+    return sorted(row for part in rows.values() for row in part.tolist() if labels[row] not in known) if known else []
+
+
 def split(
     hashes: Sequence[bytes],
     labels: Sequence[Any] | np.ndarray | None,
@@ -133,7 +139,7 @@ def _units(hashes: Sequence[bytes], groups: Sequence[Any] | np.ndarray | None, s
             a, b = root(str(g)), root(home.setdefault(bytes(h), str(g)))
             parent[max(a, b)] = min(a, b)
         owner = [root(str(g)) for g in groups]
-        content = [o.encode() for o in owner]
+        content = [o.encode(errors="surrogatepass") for o in owner]
     key_of = {o: _key(seed, c) for o, c in dict(zip(owner, content, strict=True)).items()}
     ordered = sorted(key_of, key=lambda o: key_of[o])
     number = {o: i for i, o in enumerate(ordered)}
@@ -162,7 +168,7 @@ def _by_content(unit_of_row: np.ndarray, keys: list[bytes], labels: np.ndarray, 
         start = 0.0
         for part in _ORDER:
             if shares[part] > 0:
-                fraction = int.from_bytes(_key(seed, f"{part} {name}".encode())[:8], "big") / 2**64
+                fraction = int.from_bytes(_key(seed, f"{part} {name}".encode(errors="surrogatepass"))[:8], "big") / 2**64
                 stop = start + int(shares[part] * total + fraction)
                 parts[mine[(middle >= start) & (middle < stop)]] = PARTS.index(part)
                 start = stop

@@ -6,6 +6,7 @@ N rows.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,15 +21,17 @@ MOST_CLASSES = 20
 """Whole numbers with more distinct values than this are quantities, not classes."""
 ROW_NAMES = frozenset({"id", "index", "row", "row_id", "rownames", "unnamed: 0", "column_1"})
 """Names of columns that number the rows."""
+_COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 Where = Callable[[int], tuple[str, int]]
 Bad = list[tuple[int, str, str, str | None]]
 """(row, code, reason, fix) of rows that cannot be used."""
 
 
-def typed(name: str, cells: Any) -> tuple[Any, Bad]:
+def typed(name: str, cells: Any, deciding: slice = slice(None), numeric: bool = False) -> tuple[Any, Bad]:
     """The cells of a column as what they are: float64 (NaN missing), a list of str or None, or a list of bool or None.
 
     Text that reads as numbers, in at least 95% of the cells, becomes numbers; the words among them are listed as bad.
+    Only the `deciding` cells are asked; none where the column is known to be `numeric`.
     """
     if isinstance(cells, np.ndarray):
         return cells, _infinite(name, cells)
@@ -41,8 +44,9 @@ def typed(name: str, cells: Any) -> tuple[Any, Bad]:
             return fast, _infinite(name, fast)
     numbers = [number_of(v) if not isinstance(v, (bool, np.bool_)) else None for v in cells]
     words = [i for i, n in enumerate(numbers) if n is None]
-    filled = sum(n is None or not np.isnan(n) for n in numbers)
-    if len(words) <= (1 - NUMERIC_SHARE) * filled:
+    asked = numbers[deciding]
+    filled = sum(n is None or not np.isnan(n) for n in asked)
+    if numeric or sum(n is None for n in asked) <= (1 - NUMERIC_SHARE) * filled:
         values = np.array([np.nan if n is None else n for n in numbers], dtype=np.float64)
         fix = "mend the cell, or leave it empty if it is missing"
         bad = [(i, "not-a-number", f"column {name!r}: expected a number, got {cells[i]!r}", fix) for i in words]
@@ -56,11 +60,11 @@ def _numbers(cells: list[str | None]) -> np.ndarray | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string()))
-    absent = pc.is_in(pc.ascii_lower(text), value_set=pa.array(sorted(MISSING), pa.large_string()))
     try:
+        text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string()))
+        absent = pc.is_in(pc.ascii_lower(text), value_set=pa.array(sorted(MISSING), pa.large_string()))
         return pc.fill_null(pc.cast(pc.if_else(absent, None, text), pa.float64()), float("nan")).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeEncodeError):  # JSON may hold half a character
         return None
 
 
@@ -68,6 +72,18 @@ def _infinite(name: str, values: np.ndarray) -> Bad:
     rows = np.flatnonzero(np.abs(values) > LARGEST).tolist()
     reason = f"column {name!r}: expected a finite number, got"
     return [(i, "infinite-value", f"{reason} {values[i]:g}", "leave the cell empty if it is missing") for i in rows]
+
+
+def comma_findings(columns: Mapping[str, Any], where: str) -> list[Finding]:
+    """Columns of text that are numbers with a decimal comma: read as categories, which is rarely what is meant."""
+    found = []
+    for name, cells in columns.items():
+        texts = [v for v in cells if v is not None] if isinstance(cells, list) else []
+        matched = [_COMMA.fullmatch(v) for v in texts if isinstance(v, str)]
+        if any(m and m[1] for m in matched) and sum(m is not None for m in matched) >= NUMERIC_SHARE * len(texts):
+            reason = f"column {name!r}: numbers with a decimal comma are read as categories"
+            found.append(Finding("decimal-comma", reason, where, fix="write them with a decimal point", severity="warning"))
+    return found
 
 
 def is_missing(cell: Any) -> bool:
@@ -99,7 +115,7 @@ def row_hashes(columns: Mapping[str, Any]) -> list[bytes]:
     """A hash of each row's content (N,), the same wherever the row stands."""
     names = sorted(columns)
     cells = [columns[n].tolist() if isinstance(columns[n], np.ndarray) else columns[n] for n in names]
-    head = "\x1f".join(names).encode()
+    head = "\x1f".join(names).encode(errors="surrogatepass")
     rows = zip(*cells, strict=True)
     return [hashlib.blake2b(repr(row).encode(), digest_size=16, key=hashlib.md5(head).digest()).digest() for row in rows]
 

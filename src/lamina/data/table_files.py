@@ -168,6 +168,8 @@ def read_json_lines(content: bytes, file: str) -> RawTable:
             objects = list(enumerate(json.loads(text), start=1))
         except json.JSONDecodeError as error:
             raise LaminaError(f"{file}:{error.lineno}: expected a JSON list of objects; {error.msg}") from error
+        except RecursionError as error:
+            raise LaminaError(f"{file}: expected a JSON list of objects; it is nested too deeply") from error
     else:
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
@@ -175,6 +177,8 @@ def read_json_lines(content: bytes, file: str) -> RawTable:
                     objects.append((number, json.loads(line)))
                 except json.JSONDecodeError as error:
                     findings.append(Finding("bad-json", f"expected one JSON object; {error.msg}", file, number))
+                except RecursionError:
+                    findings.append(Finding("bad-json", "expected one JSON object; it is nested too deeply", file, number))
     names: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
     numbers: list[int] = []
@@ -191,6 +195,9 @@ def read_json_lines(content: bytes, file: str) -> RawTable:
         names.update(dict.fromkeys(item))
         rows.append(item)
         numbers.append(number)
+    if not rows:
+        why = str(findings[0]) if findings else "the list is empty"
+        raise LaminaError(f"{file}: expected JSON objects, each a row; {why}")
     columns = {name: [row.get(name) for row in rows] for name in names}
     return RawTable(columns, file, lambda row: numbers[row], findings, "JSON lines")
 
@@ -210,18 +217,22 @@ def read_arrow_folder(folder: Path) -> RawTable:
     """A folder that `datasets` saved: its arrow files, and the names of its class labels."""
     import pyarrow as pa
 
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+        paths = [folder / item["filename"] for item in state["_data_files"]]
+        features = info.get("features") or {}
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise LaminaError(f"{folder}: expected a saved dataset; {type(error).__name__}: {error}") from error
     tables = []
-    for item in state["_data_files"]:
-        path = folder / item["filename"]
+    for path in paths:
         try:
             with pa.memory_map(str(path)) as source:
                 tables.append(pa.ipc.open_stream(source).read_all())
         except (pa.ArrowInvalid, OSError) as error:
             raise LaminaError(f"{path}: expected an arrow stream; {_first_line(error)}") from error
     raw = _from_arrow(pa.concat_tables(tables), str(folder), "datasets")
-    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    for name, kind in (info.get("features") or {}).items():
+    for name, kind in features.items():
         if name in raw.columns and isinstance(kind, dict) and kind.get("_type") == "ClassLabel":
             values = kind["names"]
             raw.columns[name] = [None if v is None or np.isnan(v) or v < 0 else values[int(v)] for v in raw.columns[name]]

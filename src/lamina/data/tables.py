@@ -14,12 +14,13 @@ import numpy as np
 
 from lamina.data.columns import length, take
 from lamina.data.source import PARTS, Data, Finding, Source
-from lamina.data.splits import shares_for, split
+from lamina.data.splits import shares_for, split, strangers
 from lamina.data.table_checks import (
     Bad,
     answer_findings,
     answer_kind,
     column_findings,
+    comma_findings,
     copy_findings,
     is_missing,
     row_hashes,
@@ -53,23 +54,28 @@ class _Table:
     about: dict[str, Any]
 
 
-def read_table(source: Source, demo: Demo | None = None, kind: Kind = "auto", needs: Sequence[str] = ()) -> Data:
+def read_table(
+    source: Source,
+    demo: Demo | None = None,
+    kind: Kind = "auto",
+    needs: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    classes: Sequence[str] = (),
+) -> Data:
     """Examples of a table in four parts. Columns are float64 arrays (NaN missing) or lists of str, bool or None.
 
     `source.data` is a CSV, TSV, Parquet, JSON-lines, KEEL or ARFF file; a folder with train, valid and test files of
     these kinds; a folder that `datasets` saved; `(X, y)`; a dict of columns; a data frame; or a dict of parts of any
     of these. Without it, `demo()` gives such a value. The answer is the column `source.label`, or one named label,
     target, class or y, or the last. `about` says which (`label`), of which `kind`, and what was `ignored`.
-    Columns in `needs` are kept, whatever they teach.
+    Columns in `needs` are kept, whatever they teach; those in `numbers` hold numbers, so that a word there is a mistake;
+    answers other than `classes` are mistakes too (without these: answers that no training row has).
 
     Raises LaminaError where the table cannot be read, or, with `bad_data="strict"`, at the first bad row; with
     "quarantine", bad rows are left out and listed in `findings`.
     """
-    table = _load(source, demo, kind)
-    errors = [f for f in table.findings if f.severity == "error"]
-    if errors and source.bad_data == "strict":
-        more = f" (and {len(errors) - 1} more: lamina scan lists them)" if len(errors) > 1 else ""
-        raise LaminaError(f"{errors[0]}{more}")
+    table = _load(source, demo, kind, numbers)
+    errors = _refused(table.findings, source)
     if not table.part_of:
         raise LaminaError(f"{table.where}: expected rows; none can be used: {errors[0] if errors else 'the table is empty'}")
     if table.kind == "classification" and not needs:
@@ -79,6 +85,7 @@ def read_table(source: Source, demo: Demo | None = None, kind: Kind = "auto", ne
         raise LaminaError(f"{table.where}: expected the columns {', '.join(needs)}; missing: {', '.join(absent)}")
     groups = table.columns.get(source.group) if source.group else None
     times = table.columns.get(source.time) if source.time else None
+    table.findings += comma_findings(table.columns, table.where)
     content = {n: c for n, c in table.columns.items() if n not in table.kept_apart}
     whole = row_hashes(content)
     inputs = {n: c for n, c in content.items() if n != table.label}
@@ -95,6 +102,11 @@ def read_table(source: Source, demo: Demo | None = None, kind: Kind = "auto", ne
     table.findings += column_findings(used, answers, table.kind, table.where)
     table.findings += answer_findings(answers, table.kind, table.label, table.where, table.places)
     rows = _parts(source, table, whole, answers if table.kind == "classification" else None, groups, times)
+    unknown = strangers(answers, rows, classes) if table.kind == "classification" else []
+    if unknown:
+        table.findings += [_stranger(table, row) for row in unknown]
+        _refused(table.findings, source)
+        rows = {part: chosen[~np.isin(chosen, unknown)] for part, chosen in rows.items()}
     columns = {**used, table.label: answers}
     parts = {part: take(columns, rows[part]) for part in PARTS}
     if not length(parts["train"]):
@@ -107,6 +119,21 @@ def read_table(source: Source, demo: Demo | None = None, kind: Kind = "auto", ne
     return Data(**parts, fingerprint=digest.hexdigest(), findings=table.findings, about=about)
 
 
+def _refused(findings: list[Finding], source: Source) -> list[Finding]:
+    """The errors among `findings`. Raises LaminaError with the first, unless bad data are to be set aside."""
+    errors = [f for f in findings if f.severity == "error"]
+    if errors and source.bad_data == "strict":
+        more = f" (and {len(errors) - 1} more: lamina scan lists them)" if len(errors) > 1 else ""
+        raise LaminaError(f"{errors[0]}{more}")
+    return errors
+
+
+def _stranger(table: _Table, row: int) -> Finding:
+    answer = table.columns[table.label][row]
+    reason = f"column {table.label!r}: {answer!r} is none of the classes that were trained on"
+    return Finding("unknown-class", reason, *table.places(row), fix="add it to the training rows, or remove the row")
+
+
 def scan_table(source: Source, demo: Demo | None = None, kind: Kind = "auto") -> list[Finding]:
     """Everything that `read_table` would find, errors first. Raises nothing for bad data: that is a finding too."""
     try:
@@ -117,7 +144,7 @@ def scan_table(source: Source, demo: Demo | None = None, kind: Kind = "auto") ->
     return sorted(found, key=lambda f: order[f.severity])
 
 
-def _load(source: Source, demo: Demo | None, kind: Kind) -> _Table:
+def _load(source: Source, demo: Demo | None, kind: Kind, numbers: Sequence[str] = ()) -> _Table:
     if source.data is None and demo is None:
         raise LaminaError("data: expected a table; got nothing")
     raws, where = _raw_parts(demo() if source.data is None and demo is not None else source.data)
@@ -140,12 +167,16 @@ def _load(source: Source, demo: Demo | None, kind: Kind) -> _Table:
     for flag, name in (("group", source.group), ("time", source.time)):
         if name is not None and name not in names:
             raise LaminaError(f"{where}: --{flag}: expected one of the columns {', '.join(names)}; got {name!r}")
+    if source.group == label:
+        raise LaminaError(f"--group: expected another column than that of the answers; got {label!r}")
     findings = [f for t in tables for f in t.findings]
     columns: dict[str, Any] = {}
     bad: Bad = []
+    at = list(raws).index("train") if "train" in raws else 0
+    deciding = slice(starts[at], starts[at + 1])  # the training rows say what a column holds
     for name in names:
         cells = _joined([t.columns[name] for t in tables])
-        columns[name], wrong = typed(name, cells)
+        columns[name], wrong = typed(name, cells, deciding, name in numbers)
         bad += wrong
     missing = [i for i, v in enumerate(columns[label]) if is_missing(v)]
     listed = {row for row, *_ in bad}
@@ -249,6 +280,8 @@ def _refuse_single_class(table: _Table) -> None:
     values = {str(v) for v in table.columns[table.label]}
     if len(values) == 1 and "train" not in table.about["parts"]:
         raise LaminaError(f"{table.where}: column {table.label!r}: expected at least two classes; every row has {values.pop()!r}")
+    if len(values) == len(table.part_of) >= 20:
+        raise LaminaError(f"{table.where}: column {table.label!r}: expected classes; each of the {len(values)} rows has its own")
 
 
 def _parts(source: Source, table: _Table, hashes: list[bytes], labels: Any, groups: Any, times: Any) -> dict[str, np.ndarray]:

@@ -104,7 +104,9 @@ def _refusal(file: io.BytesIO | str, name: str, error: Exception) -> BadPicture:
             return BadPicture("zero-sized-image", name, "its width or height is 0")
     if data.startswith(MAGIC) or data[4:12] == b"ftypavif":
         return BadPicture("truncated-image", name, "cut short or damaged in its header")
-    kind = "HEIC" if data[4:8] == b"ftyp" else "SVG" if b"<svg" in data[:1000] else None
+    kind = "SVG" if b"<svg" in data[:1000] else None
+    if data[4:8] == b"ftyp":
+        kind = "HEIC" if data[8:11] in (b"hei", b"hev", b"mif", b"msf") else "MP4"
     try:
         kind = kind or Image.open(io.BytesIO(data)).format
     except Exception:

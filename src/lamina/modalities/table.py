@@ -41,7 +41,10 @@ def number_of(value: Any) -> float | None:
             return float("nan")
         return float(text) if _NUMBER.fullmatch(text) else None
     if isinstance(value, (bool, int, float, np.number, np.bool_)):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # a whole number beyond what a float holds: infinite, which is told later
+            return float("inf") if value > 0 else float("-inf")
     return None
 
 

@@ -110,7 +110,8 @@ class ImageClassification(Task):
         from lamina.data.demo import digits
         from lamina.data.images import read_images
 
-        return read_images(source, size=self.size, demo=digits)
+        self.check_settings()
+        return read_images(source, size=self.size, demo=digits, classes=self.classes)
 
     def prepare(self, data: Data) -> ImageClassification:
         import numpy as np

@@ -114,7 +114,14 @@ class Tabular(Task):
 
         if self.label_column and source.label is None:
             source = dataclasses.replace(source, label=self.label_column)
-        return read_table(source, breast_cancer, self.kind or self.answer, needs=self.asks)  # type: ignore[arg-type]
+        return read_table(
+            source,
+            breast_cancer,
+            self.kind or self.answer,  # type: ignore[arg-type]
+            needs=self.asks,
+            numbers=[column["name"] for column in self.table if column["kind"] == "number"],
+            classes=self.classes,
+        )
 
     def prepare(self, data: Data) -> Tabular:
         import numpy as np
@@ -141,11 +148,23 @@ class Tabular(Task):
             taught["classes"] = tuple(classes.tolist())
             balanced = counts.sum() / (len(classes) * counts)
             taught["weights"] = tuple(balanced.tolist()) if self.class_weights == "balanced" else ()
+        self.check_settings()
         network = "mlp" if self.model_name == "auto" else self.model_name
         if network == "ft-transformer" and (self.width or 64) % self.heads:
             raise LaminaError(f"--width: expected a multiple of the {self.heads} heads; got {self.width or 64}")
         state = TableEncoder.fit(data.train, names).state()
         return dataclasses.replace(self, network=network, kind=kind, label_column=label, table=tuple(state), **taught)
+
+    def check_settings(self) -> None:
+        """Raises LaminaError naming the first setting whose value makes no sense."""
+        from lamina.train.options import expect
+
+        for flag, most in (("width", 65536), ("depth", 1000), ("embedding", 65536), ("members", 65536), ("heads", 65536)):
+            value = getattr(self, flag)
+            expect(flag, value, value is None or 1 <= value <= most, f"1 to {most}")
+        for flag in ("dropout", "attention_dropout"):
+            value = getattr(self, flag)
+            expect(flag.replace("_", "-"), value, 0 <= value < 1, "a share from 0 to below 1")
 
     def encode(self, columns: Columns, mode: Mode) -> Batch:
         import torch

@@ -24,7 +24,7 @@ from lamina.train.average import Average
 from lamina.train.log import Log, Voice
 from lamina.train.loop import Callbacks, Learner, check_model, fit, to_layout
 from lamina.train.optimizers import build
-from lamina.train.options import Options, check_options
+from lamina.train.options import Options, check_options, expect_place
 from lamina.train.precision import physical_cores, pick_device, pick_precision, tune_allocator
 from lamina.train.recipe import Recipe, check_recipe
 from lamina.train.schedules import Plan
@@ -61,17 +61,25 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
     options = Options(**given["options"])
     check_options(options)
     pick_device(options.device)  # before anything is written
+    start = Run.load(options.init, task_file=file_of(kind)) if options.init else None
     source = dataclasses.replace(data, **given["source"]) if isinstance(data, Source) else Source(data=data, **given["source"])
     arguments = {name: given[name] for name in ("task", "recipe", "options")}
     arguments["source"] = described(source)
     folder = Path(options.out) if options.out else next_folder(kind.name)
     if (folder / "run.json").exists():
         raise LaminaError(f"--out: {folder} holds a run already; choose another folder, or go on with --resume {folder}")
+    if folder.is_file():
+        raise LaminaError(f"--out: expected a folder; {folder} is a file")
+    expect_place(folder / "run.json")
     voice = Voice(options.quiet)
     read = asked.read(source)
     prepared = asked.prepare(read)
     recipe = dataclasses.replace(prepared.recipe(read), **alternatives(given["recipe"]))
     check_recipe(recipe)
+    if start:
+        with torch.device("meta"):
+            skeleton = prepared.model()
+        fitting(skeleton, start)  # before anything is written
     info = {
         "task": kind.name,
         "task_file": file_of(kind),
@@ -316,12 +324,22 @@ def compile_pays(learner: Learner, plan: Plan) -> bool:
     return finder.step_seconds(learner, at_least=0.5) * plan.steps > COMPILE_PAYS_SECONDS
 
 
-def start_from(model: torch.nn.Module, other: Run) -> str:
-    """Copy the weights of `other` whose names and shapes agree; says how many."""
-    theirs, own = named_tensors(other.model()), named_tensors(model)
-    shared = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
+def fitting(model: torch.nn.Module, other: Run) -> dict[str, torch.Tensor]:
+    """The weights of `other` whose names and shapes are those of `model`, which may be on `meta`.
+
+    Raises LaminaError where none are.
+    """
+    own = model.state_dict()
+    shared = {name: t for name, t in named_tensors(other.model()).items() if name in own and own[name].shape == t.shape}
     if not shared:
         raise LaminaError(f"--init: expected a run with weights that fit this model; none of {other.folder} do")
+    return shared
+
+
+def start_from(model: torch.nn.Module, other: Run) -> str:
+    """Copy the weights of `other` whose names and shapes agree; says how many."""
+    own, fit = named_tensors(model), fitting(model, other)
+    shared = {name: fit[name] for name in own if name in fit}
     load_tensors(model, {**own, **shared})
     left = [name for name in own if name not in shared]
     return f"starting from {other.folder}: {len(shared)} of {len(own)} tensors" + (
@@ -371,6 +389,9 @@ def describe_data(voice: Voice, run: Run, data: Data) -> None:
     errors = [f for f in data.findings if f.severity == "error"]
     if errors:
         voice.say(f"set aside: {len(errors)} bad examples, listed in run.json; the first: {errors[0]}")
+    warnings = [f for f in data.findings if f.severity == "warning"]
+    if warnings:
+        voice.say(f"warnings about the data: {len(warnings)}, all shown by lamina scan; the first: {warnings[0]}")
 
 
 def file_of(kind: type[Task]) -> str | None:

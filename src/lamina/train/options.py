@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from typing_extensions import Doc
@@ -51,3 +52,12 @@ def expect(flag: str, value: object, holds: bool, expected: str) -> None:
     """Raises LaminaError unless `holds`. Comparisons with a value that is not a number do not hold, which is meant."""
     if not holds or (isinstance(value, float) and math.isnan(value)):
         raise LaminaError(f"--{flag}: expected {expected}; got {value}")
+
+
+def expect_place(path: Path) -> None:
+    """Raises LaminaError where no file can be written to `path`: a folder stands there, or a file where its folder would."""
+    if path.is_dir():
+        raise LaminaError(f"out: expected a file; {path} is a folder")
+    standing = next((p for p in path.parents if p.exists()), path)
+    if standing.is_file():
+        raise LaminaError(f"out: expected a folder to write to; {standing} is a file")
