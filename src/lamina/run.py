@@ -96,6 +96,7 @@ class Run:
         tensors = named_tensors(model)
         partial = self.folder / ".model.safetensors.tmp"
         save_file(tensors, partial, metadata={"lamina": self.info["versions"]["lamina"], "task": self.info["task"]})
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
         from lamina.train.checkpoint import sync_file
 
         sync_file(partial)

@@ -58,8 +58,9 @@ def _numbers(cells: list[str | None]) -> np.ndarray | None:
     """Text cells as float64 by pyarrow, or None where some cell is neither a number nor missing: then it is named by
     the slow pass, which takes the same spellings."""
     import pyarrow as pa
-    import pyarrow.compute as pc
+    import pyarrow.compute
 
+    pc: Any = pyarrow.compute  # its functions are made at run time, unknown to type checkers
     try:
         text = pc.utf8_trim_whitespace(pa.array(cells, pa.large_string()))
         absent = pc.is_in(pc.ascii_lower(text), value_set=pa.array(sorted(MISSING), pa.large_string()))
