@@ -217,7 +217,7 @@ def from_hub(name: str, source: Source) -> Listing:
         raise LaminaError(f"hf:{name}: reading from the hub needs `pip install lamina[hub]`") from None
     dataset_name, _, config = name.partition(":")
     try:
-        loaded = datasets.load_dataset(dataset_name, config or None)
+        loaded: Any = datasets.load_dataset(dataset_name, config or None)
     except Exception as error:
         raise LaminaError(f"hf:{name}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     parts = loaded if isinstance(loaded, dict) else {"train": loaded}
