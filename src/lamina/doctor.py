@@ -67,7 +67,7 @@ class Diagnosis:
     torch_build: str
     processor: str
     cores: int
-    physical_cores: int
+    default_threads: int
     memory: int | None
     memory_free: int | None
     features: tuple[str, ...]
@@ -99,7 +99,7 @@ def doctor() -> Diagnosis:
         torch_build=build,
         processor=cpu.get("model name") or platform.processor() or platform.machine(),
         cores=allowed_cores(),
-        physical_cores=physical(),
+        default_threads=physical(),
         memory=total,
         memory_free=free,
         features=features,
@@ -150,9 +150,9 @@ def allowed_cores() -> int:
 
 def physical() -> int:
     """Cores without their second hardware threads."""
-    from lamina.train.precision import physical_cores
+    from lamina.train.precision import default_threads
 
-    return physical_cores()
+    return default_threads()
 
 
 def devices_of(cpu: Mapping[str, str], total: int | None, features: tuple[str, ...]) -> tuple[str, str, tuple[Device, ...], str]:
@@ -270,7 +270,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         [
             ["lamina", f"{found.lamina}, Python {found.python}, {found.system}"],
             ["torch", f"{found.torch} ({found.torch_build})"],
-            ["processor", f"{found.processor}: {found.physical_cores} cores, {found.cores} threads"],
+            ["processor", f"{found.processor}: {found.default_threads} cores, {found.cores} threads"],
             ["instructions", ", ".join(found.features) or "none that matter are known"],
             ["memory", f"{size(found.memory)}, {size(found.memory_free)} available"],
             ["precision auto", found.precision],

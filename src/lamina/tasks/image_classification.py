@@ -276,7 +276,14 @@ class ImageClassification(Task):
             )  # fmt: skip
         size = min(size, 256)
         return Recipe(
-            optimizer="adamw", lr=1e-3, weight_decay=0.05, schedule="cosine", warmup=0.1, epochs=epochs, batch_size=size, clip=1.0
+            optimizer="adamw",
+            lr=1e-3 if self.network == "mlp" else 1e-3 * (size / 256) ** 0.5,
+            weight_decay=0.05,
+            schedule="cosine",
+            warmup=0.1,
+            epochs=epochs,
+            batch_size=size,
+            clip=1.0,
         )
 
     def groups(self, model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -318,8 +325,9 @@ def build(task: ImageClassification) -> nn.Module:
     if family == "vit":
         from lamina.models.vit import vit
 
+        least = 7 if min(height, width) >= 14 else 4  # patches a side: fewer say too little, and more cost their square
         patch = next(
-            p for p in (16, 14, 8, 7, 4, 2, 1) if (min(height, width) // p >= 7 and height % p == width % p == 0) or p == 1
+            p for p in (16, 14, 8, 7, 4, 2, 1) if (min(height, width) // p >= least and height % p == width % p == 0) or p == 1
         )
         return vit(kind, task.shape, patch=patch, drop_path=task.drop_path, **common)  # type: ignore[arg-type]
     if family == "convnext":

@@ -25,7 +25,7 @@ from lamina.train.log import Log, Voice
 from lamina.train.loop import Callbacks, Learner, check_model, fit, to_layout
 from lamina.train.optimizers import build
 from lamina.train.options import Options, check_options, expect_place
-from lamina.train.precision import physical_cores, pick_device, pick_precision, tune_allocator
+from lamina.train.precision import default_threads, pick_device, pick_precision, tune_allocator
 from lamina.train.recipe import Recipe, check_recipe
 from lamina.train.schedules import Plan
 from lamina.train.watch import Watch
@@ -127,7 +127,7 @@ def learned(
 ) -> Run:
     """Settle what is still open, train, save, evaluate."""
     task = run.task
-    threads = options.threads or physical_cores()
+    threads = options.threads or default_threads()
     torch.set_num_threads(threads)
     device = pick_device(options.device)
     precision, why = pick_precision(options.precision, device)

@@ -23,7 +23,7 @@ class Options:
     compile: Annotated[Literal["auto", "on", "off"], Doc("torch.compile; auto: where the run is long enough to earn it back")] = (
         "auto"
     )
-    threads: Annotated[int | None, Doc("processor threads (default: one a physical core)")] = None
+    threads: Annotated[int | None, Doc("processor threads (default: OMP_NUM_THREADS, or one a core)")] = None
     init: Annotated[str | None, Doc("a run whose weights to start from, where names and shapes agree")] = None
     checkpoint_minutes: Annotated[float, Doc("minutes between checkpoints")] = 1.0
     checkpoint_steps: Annotated[int | None, Doc("steps between checkpoints, in place of minutes")] = None

@@ -93,8 +93,11 @@ def tune_allocator() -> None:
         libc.mallopt(-1, 2**31 - 1)
 
 
-def physical_cores() -> int:
-    """Cores that this process may run on; two hardware threads of one core count once."""
+def default_threads() -> int:
+    """OMP_NUM_THREADS where it is set, else the cores that this process may run on (hardware threads of one count once)."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
     allowed = os.sched_getaffinity(0) if sys.platform == "linux" else set(range(os.cpu_count() or 1))
     cores = set()
     for cpu in allowed:
