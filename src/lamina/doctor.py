@@ -67,7 +67,7 @@ class Diagnosis:
     torch_build: str
     processor: str
     cores: int
-    default_threads: int
+    physical_cores: int
     memory: int | None
     memory_free: int | None
     features: tuple[str, ...]
@@ -99,7 +99,7 @@ def doctor() -> Diagnosis:
         torch_build=build,
         processor=cpu.get("model name") or platform.processor() or platform.machine(),
         cores=allowed_cores(),
-        default_threads=physical(),
+        physical_cores=physical(),
         memory=total,
         memory_free=free,
         features=features,
@@ -270,7 +270,7 @@ def print_diagnosis(found: Diagnosis) -> None:
         [
             ["lamina", f"{found.lamina}, Python {found.python}, {found.system}"],
             ["torch", f"{found.torch} ({found.torch_build})"],
-            ["processor", f"{found.processor}: {found.default_threads} cores, {found.cores} threads"],
+            ["processor", f"{found.processor}: {found.physical_cores} cores, {found.cores} threads"],
             ["instructions", ", ".join(found.features) or "none that matter are known"],
             ["memory", f"{size(found.memory)}, {size(found.memory_free)} available"],
             ["precision auto", found.precision],
