@@ -78,15 +78,16 @@ def finish(arguments: Sequence[str]) -> None:
         raise RuntimeError(f"{' '.join(arguments)}: exit status {done.returncode}: {done.stderr.strip()[-300:]}")
 
 
-def trial(folder: Path, flags: list[str], steps: int, seed: int) -> dict[str, Any]:
+def trial(folder: Path, flags: list[str], steps: int, checkpoint_steps: int, seed: int) -> dict[str, Any]:
     """Train with one to three kills. Says after which step each came, and whether a checkpoint was being written."""
     choose = random.Random(seed)
     kills: list[dict[str, Any]] = []
     arguments = flags
+    last = steps - 2 * checkpoint_steps  # after it, a checkpoint is still to come in which to be killed
     for _ in range(choose.randint(1, 3)):
         in_writing = choose.random() < 0.5
         # Only from here on, so that kills after a resume do not all fall at its start.
-        at = choose.randint(min(step_of(folder) + 1, steps - 1), steps - 1)
+        at = choose.randint(min(step_of(folder) + 1, last), last)
         delay = choose.uniform(0, 0.03)  # a step is a few milliseconds: anywhere inside it
         stale = partial(folder)  # of earlier kills
         process = subprocess.Popen([*LAMINA, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -98,7 +99,7 @@ def trial(folder: Path, flags: list[str], steps: int, seed: int) -> dict[str, An
             return True
 
         if not kill_when(process, moment):
-            break
+            raise RuntimeError(f"it ended by itself, with exit status {process.returncode}, before the kill at step {at}")
         kills.append({"step": step_of(folder), "writing": not partial(folder) <= stale})
         arguments = ["train", "--resume", str(folder)]
     finish(arguments)
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in range(options.trials):
             folder = Path(parent) / f"trial-{number}"
             try:
-                result = trial(folder, train_flags(folder, *sizes), options.steps, options.seed + number)
+                result = trial(folder, train_flags(folder, *sizes), *sizes[:2], options.seed + number)
                 differing = same(reference / "model.safetensors", folder / "model.safetensors")
                 result |= {"identical": not differing, "differing": differing}
             except (RuntimeError, TimeoutError) as error:

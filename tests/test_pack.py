@@ -97,7 +97,7 @@ def test_an_interrupted_packing_leaves_nothing(files: list[str], cache: Path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(packing, "sync_folder", interrupted)
+        patched.setattr(packing, "sync", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pack(files, stamps(files))
     assert list(cache.iterdir()) == []

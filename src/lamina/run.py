@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lamina.errors import LaminaError
-from lamina.files import read_json, sync_folder, write_json
+from lamina.files import read_json, sync, write_json
 from lamina.find import find_task
 from lamina.task import Forward, Task
 
@@ -97,11 +97,9 @@ class Run:
         partial = self.folder / ".model.safetensors.tmp"
         save_file(tensors, partial, metadata={"lamina": self.info["versions"]["lamina"], "task": self.info["task"]})
         partial.chmod(0o644)  # safetensors makes files that only their owner can read
-        from lamina.train.checkpoint import sync_file
-
-        sync_file(partial)
+        sync(partial)
         partial.replace(self.folder / "model.safetensors")
-        sync_folder(self.folder)
+        sync(self.folder)
         self.update(weights={name: tensor_hash(tensor) for name, tensor in tensors.items()})
 
     def model(self) -> nn.Module:

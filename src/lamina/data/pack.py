@@ -31,7 +31,7 @@ from typing import IO, Any
 import numpy as np
 import PIL
 
-from lamina.files import sync_folder
+from lamina.files import sync
 from lamina.modalities.image import READER_VERSION, BadPicture, Pictures, Shape, fit, measure, pictures, read_picture
 
 LARGEST = 8 * 2**30
@@ -266,7 +266,7 @@ def _write(folder: Path, items: Sequence[Any], facts: Facts, packed: bool) -> No
         with (made / "facts.json").open("w") as text:
             text.write(f"{zlib.crc32(body.encode()):08x}\n{body}")
             _sync(text)
-        sync_folder(made)
+        sync(made)
         _install(made, folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
@@ -289,7 +289,7 @@ def _install(made: Path, folder: Path) -> None:
         folder.rename(aside / "pack")  # not removed in place: a reader may hold it open
         made.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)
-    sync_folder(folder.parent)
+    sync(folder.parent)
 
 
 def _opened(folder: Path, items: Sequence[Any]) -> tuple[Pictures, Facts] | None:

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lamina.errors import MachineFault
-from lamina.files import sync_folder
+from lamina.files import sync
 
 KEPT = 2
 """Checkpoints kept: should the newest not verify, the one before does."""
@@ -39,12 +39,12 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
         text = json.dumps({"step": step, "sha256": hash_file(partial / "tensors.safetensors"), "state": tree})
         (partial / "state.json").write_text(text, encoding="utf-8")
         for file in partial.iterdir():
-            sync_file(file)
-        sync_folder(partial)
+            sync(file)
+        sync(partial)
         if final.exists():
             shutil.rmtree(final)
         partial.rename(final)
-        sync_folder(folder)
+        sync(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         kept = newest(folder)
@@ -82,14 +82,6 @@ def load(path: Path) -> dict[str, Any] | None:
 def hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def flatten(tree: Any, path: str = "state") -> tuple[Any, dict[str, torch.Tensor]]:
