@@ -158,10 +158,12 @@ def test_interrupted_training_tells_how_to_resume(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match="nothing was started"):
-        cli.interruptible(tmp_path, stop)
+        cli.interruptible(tmp_path, "tabular", stop)
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(KeyboardInterrupt, match=f"go on with: lamina train --resume {tmp_path}"):
-        cli.interruptible(tmp_path, stop)
+    with pytest.raises(KeyboardInterrupt, match=f"go on with: lamina train --resume {tmp_path}$"):
+        cli.interruptible(tmp_path, "tabular", stop)
+    with pytest.raises(KeyboardInterrupt, match=f"--resume {tmp_path} --task my_task.py$"):
+        cli.interruptible(tmp_path, "my_task.py", stop)
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.data.source import PARTS, Source
-from lamina.data.splits import shares_for, sortable, split
+from lamina.data.splits import shares_for, sortable, split, split_columns
 from lamina.errors import LaminaError
 
 SHARES = {"test": 0.15, "valid": 0.12, "calibration": 0.08}
@@ -177,3 +177,22 @@ def test_shares_are_what_a_person_says() -> None:
     for source in (Source(valid=1.0), Source(test=-0.1), Source(valid=0.5, test=0.5)):
         with pytest.raises(LaminaError):
             shares_for(100, source)
+
+
+def test_columns_of_any_content_become_data() -> None:
+    columns = {"signal": [np.arange(n % 40) for n in range(120)], "tags": [["a"] * (n % 40) for n in range(120)]}
+    data = split_columns(columns, Source(test=0.2))
+    numbers = {part: {len(cell) for cell in cells["signal"]} for part, cells in data.parts().items()}
+    assert sum(map(len, numbers.values())) == 40  # the three copies of each are in one part
+    assert 15 < len(data.test["tags"]) < 33
+    assert split_columns(columns, Source(test=0.2)).fingerprint == data.fingerprint != ""
+    changed = {**columns, "signal": [*columns["signal"][:-1], np.zeros(3)]}
+    assert split_columns(changed, Source(test=0.2)).fingerprint != data.fingerprint
+    assert split_columns(columns, Source(test=0.2, split_seed=1)).fingerprint != data.fingerprint
+
+
+def test_columns_that_cannot_be_split_are_named() -> None:
+    with pytest.raises(LaminaError, match="expected at least one example"):
+        split_columns({"x": []}, Source())
+    with pytest.raises(LaminaError, match="expected a column 'patient'; found x"):
+        split_columns({"x": [1, 2]}, Source(group="patient"))

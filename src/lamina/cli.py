@@ -22,7 +22,7 @@ from typing_extensions import Doc
 
 from lamina.data.source import Source
 from lamina.errors import LaminaError, MachineFault
-from lamina.find import find_task, task_names
+from lamina.find import APPLICATION, find_task, task_names
 from lamina.flags import (
     Given,
     HelpAsked,
@@ -60,7 +60,7 @@ class Common:
 class Resume:
     """Going on with a run."""
 
-    resume: Annotated[str | None, Doc("a run to go on with where it stopped; takes no other flags but --data")] = None
+    resume: Annotated[str | None, Doc("a run to go on with where it stopped; takes no flags but --data and --task")] = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def train_verb(task: str | None) -> Verb:
     return Verb(
         f"train {task}" if task else "train",
         about,
-        (Word("TASK", "a name that `lamina tasks` lists, or a .py file holding a Task"),),
+        (Word("TASK", "a name that `lamina tasks` lists, or a .py file holding a Task; --task TASK does too"),),
         flags,
         (
             f"lamina train {shown}    (on the demo data that comes with it)",
@@ -280,11 +280,12 @@ def train(given: Given) -> int:
                 f"--resume: goes on with the run as it was, and takes no other flag; got --{extra[0].replace('_', '-')}"
             )
         folder = Path(resume)
-        run = interruptible(folder, lambda: train(given.words[0] if given.words else "", given.get("data"), resume=resume))
+        task = given.words[0] if given.words else ""
+        run = interruptible(folder, task, lambda: train(task, given.get("data"), resume=resume))
     else:
         fields = {name: value for name, value in given.values.items() if name not in ("data", "json", "config", "print_config")}
         folder = Path(fields.setdefault("out", str(new_folder(given.words[0]))))
-        run = interruptible(folder, lambda: train(given.words[0], given.get("data"), **fields))
+        run = interruptible(folder, given.words[0], lambda: train(given.words[0], given.get("data"), **fields))
     metrics = run.info.get("metrics", {})
     if given.get("json"):
         print_json({"run": str(run.folder), "task": run.task.name, "part": run.info.get("evaluated_on"), "metrics": metrics})
@@ -293,7 +294,7 @@ def train(given: Given) -> int:
         print_table(
             ["metric", "value", "95% from", "to"], [[name, v["value"], v["low"], v["high"]] for name, v in metrics.items()], title
         )
-        print(f"next: lamina predict {run.folder} INPUT")
+        print(f"next: lamina predict {run.folder} INPUT{own_file(run.info.get('task_file'))}")
     return 0
 
 
@@ -303,12 +304,21 @@ def new_folder(task: str) -> Path:
     return next_folder(find_task(task).name)
 
 
-def interruptible(folder: Path, call: Callable[[], Run]) -> Run:
+def own_file(task: str | None) -> str:
+    """The flag that names an application of one's own again; nothing for those that come with Lamina."""
+    return f" --task {task}" if task and task.endswith(".py") else ""
+
+
+def interruptible(folder: Path, task: str, call: Callable[[], Run]) -> Run:
     """Ctrl-C is told how to go on."""
     try:
         return call()
     except KeyboardInterrupt:
-        how = f"go on with: lamina train --resume {folder}" if (folder / "run.json").is_file() else "nothing was started"
+        how = (
+            f"go on with: lamina train --resume {folder}{own_file(task)}"
+            if (folder / "run.json").is_file()
+            else "nothing was started"
+        )
         raise KeyboardInterrupt(how) from None
 
 
@@ -477,8 +487,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LaminaError, MachineFault) as error:
         return failed(words, named(str(error), words), error.exit_status, error)
     except Exception as error:
-        told = f"{BUG}: {type(error).__name__}: {error} (LAMINA_DEBUG=1 shows the traceback)"
+        told = f"{at_fault(error)}: {type(error).__name__}: {error} (LAMINA_DEBUG=1 shows the traceback)"
         return failed(words, told, 1, error)
+
+
+def at_fault(error: BaseException) -> str:
+    """The line of the application of one's own that an error came through, or else that Lamina is to blame."""
+    import traceback
+
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").startswith(APPLICATION):
+            return f"{frame.f_code.co_filename}:{line}"
+    return BUG
 
 
 def failed(words: Sequence[str], message: str, status: int, error: BaseException) -> int:
@@ -494,6 +514,16 @@ def failed(words: Sequence[str], message: str, status: int, error: BaseException
     return status
 
 
+def with_task_first(arguments: list[str]) -> list[str]:
+    """`--task TASK` is TASK: the other verbs, which open runs, name an application so, and so do configuration files."""
+    for at, token in enumerate(arguments):
+        if token.startswith("--task="):
+            return [token.removeprefix("--task="), *arguments[:at], *arguments[at + 1 :]]
+        if token == "--task" and at + 1 < len(arguments):
+            return [arguments[at + 1], *arguments[:at], *arguments[at + 2 :]]
+    return arguments
+
+
 def answered(words: list[str]) -> int:
     """Find the verb, parse its flags, and do it."""
     if not words or words[0] in ("-h", "--help", "help"):
@@ -507,6 +537,8 @@ def answered(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in HANDLERS:
         raise LaminaError(f"lamina: there is no verb {name!r}{closest(name, HANDLERS)}; lamina --help lists the verbs")
+    if name == "train":
+        rest = with_task_first(rest)
     verb = train_verb(task_among(rest, train_verb(None))) if name == "train" else VERBS[name]
     try:
         given = parse(verb, rest)

@@ -130,7 +130,7 @@ def examples_of(run: Run, source: Any, part: str | None) -> tuple[Columns, str, 
     else:
         data = run.task.read(source if isinstance(source, Source) else replace(run.source(), data=source))
     if part is None:
-        own = source is None or data.fingerprint == run.info["data"]["fingerprint"]
+        own = source is None or (data.fingerprint != "" and data.fingerprint == run.info["data"]["fingerprint"])
         part = "test" if own else "all"
     parts = data.parts()
     chosen = joined([parts[name] for name in PARTS if length(parts[name])]) if part == "all" else parts[part]

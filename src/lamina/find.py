@@ -12,6 +12,8 @@ from lamina.errors import LaminaError
 from lamina.task import Task
 
 TASKS = Path(__file__).parent / "tasks"
+APPLICATION = "lamina_application_"
+"""Begins the module name of an application that was imported from a file of one's own."""
 
 
 def task_names() -> list[str]:
@@ -36,7 +38,7 @@ def import_file(path: Path) -> ModuleType:
     """Import the Python file at `path` under a name of its own."""
     if not path.is_file():
         raise LaminaError(f"{path}: expected a Python file that holds a Task; there is no such file")
-    name = f"lamina_application_{path.stem}"
+    name = f"{APPLICATION}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # a .py file always has both
     module = importlib.util.module_from_spec(spec)

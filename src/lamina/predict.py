@@ -1,6 +1,7 @@
 """Answers to inputs that carry no label: files, folders, tables, standard input, arrays.
 
-The modality of the first input says who reads them: `lamina.modalities.<modality>.gather_inputs`. Inputs are answered
+The modality of the first input says who reads them: `lamina.modalities.<modality>.gather_inputs`, or `rows.py`
+where a modality brings no reader of its own. Inputs are answered
 in batches. A batch that cannot be read is read again row by row, so that one bad file costs only its own answer.
 """
 
@@ -8,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import importlib
+import importlib.util
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,10 +70,10 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
         names = inputs.get("source", [f"row {i + 1}" for i in range(length(inputs))])
         yield {**inputs, "source": names}
         return
-    module = importlib.import_module(f"lamina.modalities.{task.inputs[0].modality}")
+    gather_inputs = reader(task.inputs[0].modality)
     for sources in _apart(inputs):
         try:
-            yield module.gather_inputs(sources, task.asks)
+            yield gather_inputs(sources, task.asks)
         except LaminaError as error:
             if strict:
                 raise
@@ -80,6 +82,12 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
                 continue
             for source in sources:
                 yield from gather(task, [source], strict)
+
+
+def reader(modality: str) -> Callable[[Sequence[Any], Sequence[str]], Columns]:
+    """Who reads the inputs of a modality: its own module, or where it has none, rows with the columns that are asked for."""
+    own = importlib.util.find_spec(f"lamina.modalities.{modality}")
+    return importlib.import_module(own.name if own else "lamina.modalities.rows").gather_inputs
 
 
 def _apart(inputs: Sequence[Any]) -> Iterator[list[Any]]:

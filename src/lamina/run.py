@@ -58,7 +58,7 @@ class Run:
         if info.get("task_file") and task_file is None:
             raise LaminaError(
                 f"{folder}: its application is a file of one's own, which opening a run never imports; "
-                f"name it: {info['task_file']}"
+                f"name it with --task {info['task_file']} (in Python: task_file=)"
             )
         kind = find_task(task_file or name)
         if kind.name != name:

@@ -1,6 +1,6 @@
 """READ FIRST. The whole contract between an application and everything that Lamina does with it.
 
-An application is one file in `tasks/` (or anywhere, named with `--task FILE`) holding one frozen dataclass that
+An application is one file in `tasks/` (or anywhere, named by its path) holding one frozen dataclass that
 derives from `Task`. Its fields are its hyperparameters; its methods say how raw examples become tensors, tensors
 become a loss, and outputs become answers. Every verb (train, evaluate, predict, explain, stress, export, ...) is
 written once against this class and names no task.

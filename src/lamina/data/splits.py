@@ -11,11 +11,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lamina.data.source import PARTS, Source
+from lamina.data.columns import length, take
+from lamina.data.source import PARTS, Data, Source
 from lamina.errors import LaminaError
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from lamina.task import Columns
 
 _ORDER = ("test", "valid", "calibration")  # each takes its stretch in this order; training has the rest
 
@@ -82,6 +85,40 @@ def split(
         part_of_unit = _by_content(unit_of_row, keys, names, shares, seed)
     part_of_row = np.asarray(part_of_unit, dtype=np.int64)[unit_of_row] if count else np.empty(0, np.int64)
     return {part: np.flatnonzero(part_of_row == number) for number, part in enumerate(PARTS)}
+
+
+def split_columns(columns: Columns, source: Source, label: str | None = None) -> Data:
+    """Columns that a program holds, of any content, as Data: what an application's `read` returns.
+
+    Split as `source` asks (shares, seed, and the columns it names as group and time), stratified by the column `label`.
+    Raises LaminaError where there is no example, or a column that is named is absent.
+    """
+    count = length(columns)
+    if not count:
+        raise LaminaError("data: expected at least one example; found none")
+    for name in (source.group, source.time, label):
+        if name is not None and name not in columns:
+            raise LaminaError(f"data: expected a column {name!r}; found {', '.join(columns)}")
+    groups, times = (columns[name] if name else None for name in (source.group, source.time))
+    hashes = [hashlib.blake2b(digest_size=16) for _ in range(count)]
+    for name, column in columns.items():
+        for digest, cell in zip(hashes, column, strict=True):
+            digest.update(name.encode() + b"=" + _content(cell) + b";")
+    contents = [digest.digest() for digest in hashes]
+    rows = split(contents, columns[label] if label else None, groups, times, shares_for(count, source), source.split_seed)
+    whole = hashlib.blake2b(digest_size=16)
+    for part, chosen in rows.items():
+        whole.update(part.encode() + b"".join(sorted(contents[row] for row in chosen.tolist())))
+    return Data(**{part: take(columns, chosen) for part, chosen in rows.items()}, fingerprint=whole.hexdigest())
+
+
+def _content(cell: Any) -> bytes:
+    """Bytes that are equal where cells are: of an array its type, shape and values, of anything else its repr."""
+    import numpy as np
+
+    if isinstance(cell, np.ndarray):
+        return f"{cell.dtype}{cell.shape}".encode() + cell.tobytes()
+    return repr(cell).encode(errors="backslashreplace")
 
 
 def sortable(times: Sequence[Any] | np.ndarray) -> np.ndarray:

@@ -159,6 +159,28 @@ def read_csv(content: bytes, file: str, delimiter: str | None = None) -> RawTabl
 def read_json_lines(content: bytes, file: str) -> RawTable:
     """JSON lines, or one JSON list, of flat objects. An absent key is a missing cell."""
     findings: list[Finding] = []
+    names: dict[str, None] = {}
+    rows: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    for number, item in json_objects(content, file, findings):
+        nested = next((k for k, v in item.items() if isinstance(v, (list, dict))), None)
+        if nested is not None:
+            findings.append(
+                Finding("nested-value", f"column {nested!r}: expected a number or text; got a list or an object", file, number)
+            )
+            continue
+        names.update(dict.fromkeys(item))
+        rows.append(item)
+        numbers.append(number)
+    if not rows:
+        why = str(findings[0]) if findings else "the list is empty"
+        raise LaminaError(f"{file}: expected JSON objects, each a row; {why}")
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return RawTable(columns, file, lambda row: numbers[row], findings, "JSON lines")
+
+
+def json_objects(content: bytes, file: str, findings: list[Finding]) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of JSON lines, or of one JSON list, with their numbers from 1; what is none becomes a finding."""
     text = text_of(content, file, findings)
     if not text.strip():
         raise LaminaError(f"{file}: expected JSON objects, one a line; the file is empty")
@@ -179,27 +201,10 @@ def read_json_lines(content: bytes, file: str) -> RawTable:
                     findings.append(Finding("bad-json", f"expected one JSON object; {error.msg}", file, number))
                 except RecursionError:
                     findings.append(Finding("bad-json", "expected one JSON object; it is nested too deeply", file, number))
-    names: dict[str, None] = {}
-    rows: list[dict[str, Any]] = []
-    numbers: list[int] = []
     for number, item in objects:
         if not isinstance(item, dict):
             findings.append(Finding("bad-json", f"expected a JSON object; got {json.dumps(item)[:40]}", file, number))
-            continue
-        nested = next((k for k, v in item.items() if isinstance(v, (list, dict))), None)
-        if nested is not None:
-            findings.append(
-                Finding("nested-value", f"column {nested!r}: expected a number or text; got a list or an object", file, number)
-            )
-            continue
-        names.update(dict.fromkeys(item))
-        rows.append(item)
-        numbers.append(number)
-    if not rows:
-        why = str(findings[0]) if findings else "the list is empty"
-        raise LaminaError(f"{file}: expected JSON objects, each a row; {why}")
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return RawTable(columns, file, lambda row: numbers[row], findings, "JSON lines")
+    return [(number, item) for number, item in objects if isinstance(item, dict)]
 
 
 def _read_parquet(path: Path) -> RawTable:
