@@ -109,7 +109,8 @@ def split_columns(columns: Columns, source: Source, label: str | None = None) ->
     whole = hashlib.blake2b(digest_size=16)
     for part, chosen in rows.items():
         whole.update(part.encode() + b"".join(sorted(contents[row] for row in chosen.tolist())))
-    return Data(**{part: take(columns, chosen) for part, chosen in rows.items()}, fingerprint=whole.hexdigest())
+    parts = (take(columns, rows[part]) for part in PARTS)
+    return Data(*parts, fingerprint=whole.hexdigest())
 
 
 def _content(cell: Any) -> bytes:
