@@ -66,6 +66,11 @@ class ImageClassification(Task):
     label_smoothing: Annotated[float, Doc("probability given to the other classes")] = 0.1
     class_weights: Annotated[Literal["none", "balanced"], Doc("balanced: rare classes count more in the loss")] = "none"
 
+    views: Annotated[
+        Literal["one", "mirror"],
+        Doc("what answers are the mean of; mirror: a picture and its mirror image, where classes survive it"),
+    ] = "one"
+
     classes: tuple[str, ...] = learned(())
     shape: tuple[int, ...] = learned(())
     mean: tuple[float, ...] = learned(())
@@ -225,11 +230,16 @@ class ImageClassification(Task):
 
     def target(self, forward: Forward, batch: Batch, which: int = 0) -> Batch:
         """The `which`-th most probable class."""
-        logits_BK = forward(batch["image"])["logits"]  # type: ignore[index]
-        return {"label": logits_BK.argsort(1, descending=True)[:, which]}
+        return {"label": self.logits(forward, batch).argsort(1, descending=True)[:, which]}
 
     def predict(self, forward: Forward, batch: Batch) -> list[dict[str, Any]]:
-        return self.decoder.decode(forward(batch["image"])["logits"].float().cpu().numpy())  # type: ignore[index]
+        return self.decoder.decode(self.logits(forward, batch).float().cpu().numpy())
+
+    def logits(self, forward: Forward, batch: Batch) -> Tensor:
+        """The logits (B, K) of an answer, the mean over its views."""
+        views = [batch["image"].flip(3)] if self.views == "mirror" and self.mirrored else []
+        logits = [forward(view)["logits"] for view in (*views, batch["image"])]  # type: ignore[index]
+        return sum(logits[1:], logits[0]) / len(logits)
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         import numpy as np
@@ -320,7 +330,8 @@ def build(task: ImageClassification) -> nn.Module:
         blocks = next((n for n in (3, 2, 1) if min(height, width) >= 1 + 2**n), 0)
         if not blocks:
             raise LaminaError(f"--model-name convnet: expected pictures of at least 3x3 pixels; got {height}x{width}: use mlp")
-        widths = [max(8, round(w * task.width)) for w in (64, 128, 256)[:blocks]]
+        second = 256 if channels >= 3 else 128  # colour says more than gray, and takes more filters
+        widths = [max(8, round(w * task.width)) for w in (64, second, 256)[:blocks]]
         return ConvNet(channels=channels, widths=widths, **common)
     if family == "vit":
         from lamina.models.vit import vit
