@@ -182,7 +182,20 @@ class ImageClassification(Task):
         return batch
 
     def model(self) -> nn.Module:
-        return build(self)
+        from lamina.models.by_name import network
+
+        return network(
+            self.network,
+            self.shape,
+            small=max(self.shape[1:]) <= SMALL,
+            width=self.width,
+            activation=self.activation,
+            drop_path=self.drop_path,
+            classes=len(self.classes),
+            mean=self.mean,
+            std=self.std,
+            dropout=self.dropout,
+        )
 
     def init(self, model: nn.Module, data: Data) -> None:
         from lamina.data.columns import length, take
@@ -311,41 +324,3 @@ class ImageClassification(Task):
             {"params": [model.head.weight], "lr_scale": 2.8, **sgd},
             {"params": rest, "lr_scale": 0.22, **sgd},
         ]
-
-
-def build(task: ImageClassification) -> nn.Module:
-    """The network that `task` names, at the width and for the pictures that it knows."""
-    family, _, kind = task.network.partition("-")
-    channels, height, width = task.shape
-    small = max(height, width) <= SMALL
-    common: dict[str, Any] = {"classes": len(task.classes), "mean": task.mean, "std": task.std, "dropout": task.dropout}
-    if family == "mlp":
-        from lamina.models.mlp import MLP
-
-        hidden = round(256 * task.width)
-        return MLP(shape=task.shape, widths=(hidden, hidden), activation=task.activation, **common)
-    if family == "convnet":
-        from lamina.models.convnet import ConvNet
-
-        blocks = next((n for n in (3, 2, 1) if min(height, width) >= 1 + 2**n), 0)
-        if not blocks:
-            raise LaminaError(f"--model-name convnet: expected pictures of at least 3x3 pixels; got {height}x{width}: use mlp")
-        second = 256 if channels >= 3 else 128  # colour says more than gray, and takes more filters
-        widths = [max(8, round(w * task.width)) for w in (64, second, 256)[:blocks]]
-        return ConvNet(channels=channels, widths=widths, **common)
-    if family == "vit":
-        from lamina.models.vit import vit
-
-        least = 7 if min(height, width) >= 14 else 4  # patches a side: fewer say too little, and more cost their square
-        patch = next(
-            p for p in (16, 14, 8, 7, 4, 2, 1) if (min(height, width) // p >= least and height % p == width % p == 0) or p == 1
-        )
-        return vit(kind, task.shape, patch=patch, drop_path=task.drop_path, **common)  # type: ignore[arg-type]
-    if family == "convnext":
-        from lamina.models.convnext import convnext
-
-        return convnext(kind, channels=channels, patch=1 if small else 4, drop_path=task.drop_path, **common)  # type: ignore[arg-type]
-    from lamina.models.resnet import resnet
-
-    depth = int(family.removeprefix("resnet"))
-    return resnet(depth, channels=channels, width=task.width, small=small, drop_path=task.drop_path, **common)
