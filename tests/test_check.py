@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 import sys
@@ -112,3 +113,30 @@ def test_the_page_lists_every_rule() -> None:
     page = (ROOT / "docs" / "add-an-application.md").read_text(encoding="utf-8")
     for name, rule in RULES.items():
         assert f"| `{name}` | {rule} |" in page, name
+
+
+@dataclasses.dataclass(frozen=True)
+class Perplexing(Words):
+    """Judged by its losses alone."""
+
+    @property
+    def headline(self):
+        return "perplexity", "min"
+
+    def metrics(self, examples, predictions):
+        return {"perplexity": float(np.exp(np.sum(predictions["loss_total"]) / np.sum(predictions["loss_count"])))}
+
+
+def test_a_headline_made_of_losses_is_not_blind() -> None:
+    assert check_task(Perplexing) == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Unmarked(Words):
+    def read(self, source):
+        return dataclasses.replace(super().read(source), fingerprint="")
+
+
+def test_data_without_a_fingerprint_are_named() -> None:
+    (problem,) = check_task(Unmarked)
+    assert problem.name == "read-random" and "split_columns gives one" in problem.reason

@@ -448,3 +448,12 @@ def test_inputs_that_are_not_there(tmp_path: Path) -> None:
         gather_inputs([tmp_path])
     with pytest.raises(LaminaError, match="question"):
         gather_inputs([tmp_path], ("image", "question"))
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_sixteen_bits_may_count_from_white(photometric: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.tiff"
+    values = np.arange(0, 65535, 4096, dtype=np.uint16).reshape(4, 4)
+    Image.fromarray(values).save(path, tiffinfo={262: photometric})
+    shown = np.rint(values / 257).astype(np.uint8)
+    np.testing.assert_array_equal(read_picture(str(path))[0], 255 - shown if photometric == 0 else shown)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -407,3 +409,25 @@ def test_the_demo_is_real_digits() -> None:
     assert set(labels) == set(map(str, range(10)))
     for part in ("valid", "calibration", "test"):
         assert len(set(data.parts()[part]["label"].tolist())) == 10  # type: ignore[attr-defined]
+
+
+def test_the_cache_knows_columns_and_folders_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def picture(value: int) -> bytes:
+        made = io.BytesIO()
+        Image.fromarray(np.full((8, 8), value, dtype=np.uint8)).save(made, format="BMP")
+        return made.getvalue()
+
+    rows = [{"image": {"bytes": picture(10 + i)}, "depth": {"bytes": picture(200 + i)}, "label": "ab"[i % 2]} for i in range(20)]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "two.parquet")
+    for column, least in (("image", 10), ("depth", 200)):
+        pixels = read_images(Source(str(tmp_path / "two.parquet"), image=column)).train["image"].array()  # type: ignore[attr-defined]
+        assert least <= pixels.min() and pixels.max() < least + 20
+    for folder, least in (("v1", 10), ("v2", 200)):
+        for i in range(20):
+            path = tmp_path / folder / "data" / "ab"[i % 2] / f"{i}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(least + i))
+            os.utime(path, (1, 1))
+        monkeypatch.chdir(tmp_path / folder)
+        pixels = read_images(Source("data")).train["image"].array()  # type: ignore[attr-defined]
+        assert least <= pixels.min() and pixels.max() < least + 20

@@ -1,10 +1,12 @@
 import pytest
 import torch
+from torch import nn
 
 from lamina.errors import LaminaError
 from lamina.nn.drop_path import DropPath, linear_rates
 from lamina.nn.norm import LayerNorm2d
 from lamina.nn.normalize import Normalize
+from lamina.nn.precision import full_precision
 from model_checks import MEAN, STD, pictures
 
 
@@ -90,3 +92,13 @@ def test_linear_rates():
     assert linear_rates(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
     assert linear_rates(0.3, 1) == [0]
     assert linear_rates(0.3, 0) == []
+
+
+def test_full_precision_keeps_a_numbers_digits() -> None:
+    layer, x = nn.Linear(8, 1), torch.randn(64, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+        with full_precision(x.device):
+            assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias)) and layer(x).dtype == torch.float32
+    with full_precision(torch.device("meta")):  # where networks are only measured
+        pass

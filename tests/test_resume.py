@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import lamina
@@ -165,11 +166,12 @@ def test_losses_that_are_not_numbers_are_skipped_counted_and_stop_the_run(tmp_pa
     assert lamina.load(tmp_path / "many").info["status"] == "stopped"
 
 
-def test_a_full_disk_is_named_with_what_was_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_is_named_with_what_was_kept(error, tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "checkpoints", 1, {"w": torch.ones(2)})
 
     def full(*arguments, **keywords):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(MachineFault, match=r"step 2 could not be written \(No space left on device\); kept: step-00000001"):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import lamina
 from lamina.errors import LaminaError
-from lamina.run import FORMAT, Run, load_tensors, named_tensors, next_folder
+from lamina.run import FORMAT, Run, claimed, load_tensors, named_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -128,6 +128,27 @@ def test_opening_a_run_imports_no_file_of_its_own(copy, tmp_path):
         lamina.load(copy)
 
 
+def test_data_that_changed_since_are_told(tmp_path):
+    table = tmp_path / "t.csv"
+    rows = "".join(f"{i % 17}.5,{'ab'[i % 2]}\n" for i in range(60))
+    table.write_text("x,label\n" + rows)
+    settings = {"steps": 1, "quiet": True, "tensorboard": False, "bad_data": "quarantine"}
+    run = lamina.train("tabular", data=str(table), out=str(tmp_path / "run"), **settings)
+    assert run.evaluate(resamples=0).part == "test"
+    table.write_text("x,label\n" + rows + "99.5,a\n")
+    with pytest.raises(LaminaError, match="the data it was trained on have changed; name some to judge it on"):
+        run.evaluate()
+
+
+def test_a_run_cannot_name_code_to_import(copy, tmp_path):
+    evil = tmp_path / "evil.py"
+    evil.write_text("raise SystemExit('ran')")
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**info, "task": str(evil)}))
+    with pytest.raises(LaminaError, match="does not come with Lamina; name its file with --task"):
+        lamina.load(copy)
+
+
 def test_tied_weights_are_saved_once_and_come_back_tied():
     class Tied(torch.nn.Module):
         def __init__(self):
@@ -157,10 +178,11 @@ def test_starting_from_another_runs_weights(made, tmp_path):
 
 def test_run_folders_count_up(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert next_folder("x") == Path("runs/x-01")
-    Path("runs/x-01").mkdir(parents=True)
-    Path("runs/x-03").mkdir()
-    assert next_folder("x") == Path("runs/x-02")
+    Path("runs/x-03").mkdir(parents=True)
+    with claimed("x") as first, claimed("x") as second, claimed("x") as third:
+        assert [first, second, third] == [Path(f"runs/x-{n}") for n in ("01", "02", "04")]
+        (second / "run.json").write_text("{}")
+    assert [path.name for path in sorted(Path("runs").iterdir())] == ["x-02", "x-03"]  # what stayed empty is gone
 
 
 def test_repr_says_what_it_is(made):

@@ -196,3 +196,10 @@ def test_columns_that_cannot_be_split_are_named() -> None:
         split_columns({"x": []}, Source())
     with pytest.raises(LaminaError, match="expected a column 'patient'; found x"):
         split_columns({"x": [1, 2]}, Source(group="patient"))
+
+
+def test_one_moment_is_in_one_part() -> None:
+    times = np.repeat(np.arange(10), 30)
+    rows = split([content(i) for i in range(300)], None, None, times, SHARES, 0)
+    days = [set(times[rows[part]].tolist()) for part in PARTS]
+    assert all(days) and sum(map(len, days)) == 10

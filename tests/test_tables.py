@@ -287,3 +287,93 @@ def test_any_text_that_python_writes_is_read_back(rows: list[tuple[str, str]]) -
     for a, b in rows:
         lines.append(lines[-1] + 1 + sum(x.count("\n") + x.count("\r") - x.count("\r\n") for x in (a, b)))
     assert [table.line(i) for i in range(len(rows))] == lines[:-1]
+
+
+def test_a_table_of_few_categories_is_split_like_any_other() -> None:
+    """The best rule that training can teach must hold on the test rows too: equal cases fall into every part."""
+    rng = np.random.default_rng(0)
+    colour, size = rng.integers(0, 4, 2000), rng.integers(0, 3, 2000)
+    likely = rng.random((4, 3)).round()[colour, size] * 0.6 + 0.2
+    answers = np.where(rng.random(2000) < likely, "yes", "no")
+    data = read_table(
+        Source(data={"colour": [f"c{c}" for c in colour], "size": [f"s{s}" for s in size], "label": answers.tolist()})
+    )
+    said: dict[Any, list[str]] = {}
+    for case, answer in zip(zip(data.train["colour"], data.train["size"], strict=True), data.train["label"], strict=True):
+        said.setdefault(case, []).append(answer)
+    rule = {case: max(set(given), key=given.count) for case, given in said.items()}
+    asked = list(zip(data.test["colour"], data.test["size"], strict=True))
+    right = [rule[case] == answer for case, answer in zip(asked, data.test["label"], strict=True)]
+    assert sum(right) / len(right) > 0.7  # 0.8 is the best that can be
+    assert "repeating-rows" in {f.code for f in data.findings}
+
+
+def test_copies_stay_together_whatever_their_answers_and_their_ids() -> None:
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(size=450), 1).tolist()
+    x += x[:50]  # 50 copies, of other answers and with ids of their own
+    answers = ["yes", "no"] * 250
+    data = read_table(
+        Source(data={"id": list(range(1, 501)), "x": x, "z": np.asarray(x) * 2, "label": answers[:450] + answers[1:51]})
+    )
+    values = {part: set(np.asarray(columns["x"]).tolist()) for part, columns in data.parts().items()}
+    assert sum(map(len, values.values())) == 450 and all(len(v) > 10 for v in values.values())
+    assert "contradicting-rows" in {f.code for f in data.findings}
+
+
+def test_an_id_is_known_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    order = rng.permutation(200)
+    table = {"Id": (order + 1).astype(float), "x": rng.normal(size=200), "label": ["ab"[i // 100] for i in order]}
+    data = read_table(Source(data=table))
+    assert "Id" not in data.train and "x" in data.train
+
+
+def test_equal_rows_do_not_join_groups() -> None:
+    rng = np.random.default_rng(0)
+    table = {name: rng.integers(0, 30, 3000).astype(float) for name in ("a", "b")}
+    table |= {"patient": np.arange(3000) // 20 + 0.0, "label": rng.integers(0, 2, 3000).astype(str).tolist()}  # type: ignore[dict-item]
+    data = read_table(Source(data=table, group="patient", label="label"))
+    assert [length(columns) > 100 for columns in data.parts().values()] == [True] * 4
+
+
+def test_a_part_that_cannot_be_filled_is_told() -> None:
+    table = {"x": np.arange(100.0), "g": ["one"] * 100, "label": ["a", "b"] * 50}
+    data = read_table(Source(data=table, group="g", label="label"))
+    assert {f.reason.split()[1] for f in data.findings if f.code == "empty-part"} == {"valid", "calibration", "test"}
+
+
+def test_the_order_of_rows_is_part_of_the_fingerprint() -> None:
+    rows = {"x": np.arange(100.0) ** 2, "label": ["a", "b"] * 50}
+    turned = {"x": rows["x"][::-1].copy(), "label": rows["label"][::-1]}
+    assert read_table(Source(data=rows)).fingerprint != read_table(Source(data=turned)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("first", "told"), [("5.1,3.5,setosa", True), ("39,13,no", True), ("2019,2020,kind", False), ("x,2,kind", False)]
+)
+def test_a_first_line_that_may_be_a_row_is_told(tmp_path: Path, first: str, told: bool) -> None:
+    path = write(tmp_path / "t.csv", first + "\n" + "".join(f"{i}.5,{i},{'ab'[i % 2]}\n" for i in range(40)))
+    assert ("no-header" in codes(path)) == told
+
+
+def test_arff_as_weka_writes_it(tmp_path: Path) -> None:
+    text = "% iris\n@RELATION iris\n\n@ATTRIBUTE\twidth\tREAL\n@attribute kind {a, b}\n@DATA\n"
+    text += "".join(f"{i}.5,{'ab'[i % 2]}\n" for i in range(40)) + "%\n% the end\n%\n"
+    data = read_table(Source(data=write(tmp_path / "iris.arff", text)))
+    assert sum(length(c) for c in data.parts().values()) == 40 and list(data.train) == ["width", "kind"] and not data.findings
+
+
+def test_huge_numbers_and_cells_are_no_defect(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.jsonl", '{"x": ' + "9" * 5001 + ', "label": "a"}\n' + '{"x": 1, "label": "b"}\n{"x": 2, "label": "a"}\n' * 5
+    )
+    assert "bad-json" in codes(path)
+    path = write(tmp_path / "t.csv", "x,label\n" + "y" * 140_000 + ",a\nz,b\nz,b,c\n")
+    assert codes(path)["wrong-field-count"].row == 4
+
+
+def test_codes_of_known_columns_stay_words() -> None:
+    rows = {"code": ["001", "002"] * 20, "label": ["01", "02"] * 20}
+    data = read_table(Source(data=rows), kind="classification", words=("code",), classes=("01", "02", "V1"))
+    assert set(data.train["code"]) == {"001", "002"} and set(data.train["label"]) == {"01", "02"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lamina.errors import LaminaError, MachineFault
-from lamina.train.api import alternatives
+from lamina.train import api
+from lamina.train.api import Budget, Deadline, alternatives
 from lamina.train.average import Average
 from lamina.train.finder import steepest
-from lamina.train.loop import due, mixed
+from lamina.train.log import Log
+from lamina.train.loop import due, mixed, training
 from lamina.train.optimizers import Muon, build, default_groups, orthogonalized, set_rates
 from lamina.train.options import Options, check_options
 from lamina.train.recipe import Recipe, check_recipe
@@ -232,3 +235,62 @@ def test_two_lengths_are_one_too_many():
     with pytest.raises(LaminaError, match="one of --epochs, --steps, --minutes"):
         alternatives({"epochs": 1, "minutes": 2})
     assert alternatives({"minutes": 2})["epochs"] is None
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+def test_the_recipes_rates_reach_groups_that_set_none(optimizer):
+    weight = nn.Parameter(torch.ones(2, 2))
+    (made,) = build([{"params": [weight]}], Recipe(optimizer=optimizer, momentum=0.5, weight_decay=0.3), 0.1)
+    (group,) = made.param_groups
+    assert group["weight_decay"] == 0.3
+    assert (group["betas"][0] if optimizer == "adamw" else group["momentum"]) == 0.5
+
+
+def test_beside_muon_adamw_keeps_its_own_momentum():
+    groups = [{"params": [nn.Parameter(torch.ones(2, 2))]}, {"params": [nn.Parameter(torch.ones(2))], "optimizer": "adamw"}]
+    adamw, _ = build(groups, Recipe(optimizer="muon", momentum=0.6), 0.1)
+    assert adamw.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_a_frozen_norm_keeps_its_statistics():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2))
+    model[0].requires_grad_(False)
+    training(model)
+    model(torch.full((4, 2), 5.0))
+    assert model[0].running_mean.tolist() == [0.0, 0.0] and model[1].running_mean.abs().sum() > 0
+
+
+class Noted:
+    """A run that notes its plans."""
+
+    def __init__(self):
+        self.plans = []
+
+    def update(self, **values):
+        self.plans.append(values["plan"])
+
+
+@pytest.mark.parametrize(("slower", "evaluation"), [(1.0, 0.0), (2.0, 0.0), (0.7, 0.0), (1.0, 6.0), (1.5, 3.0)])
+def test_a_budget_holds_though_steps_and_evaluations_take_other_times(slower, evaluation, monkeypatch):
+    """A machine that is slower or faster than measured, on a clock of its own: it ends near the deadline, never late by much."""
+    clock = [0.0]
+    monkeypatch.setattr(api.time, "monotonic", lambda: clock[0])
+    run, budget = Noted(), Budget(deadline=170.0, step=0.5, evaluation=evaluation, evaluations=12)
+    deadline, plan, step, evaluating = Deadline(run, budget), budget.plan(), 0, 0.0
+    while step < plan.steps:
+        clock[0] += 0.5 * slower
+        step += 1
+        if due(step, plan, 12):
+            clock[0] += evaluation
+            evaluating += evaluation
+        plan = deadline.replan(step, plan, evaluating)
+    assert 0.93 * 170 <= clock[0] <= 1.02 * 170
+    assert bool(run.plans) == (slower != 1.0)
+
+
+def test_rows_are_json_whatever_the_figures(tmp_path):
+    log = Log(tmp_path, tensorboard=False)
+    log.row(1, "train", loss=math.inf, gradient_norm=math.nan, rate=1.0)
+    log.close()
+    row = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail)
+    assert row == {"step": 1, "part": "train", "loss": None, "gradient_norm": None, "rate": 1.0}

@@ -98,6 +98,8 @@ def test_evaluate(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert made["count"] == length(run.data().test) and made["part"] == "test"
     (valid,) = said(capsys, [*words, "--part", "valid", "--resamples", "0", "--batch-size", "7"])
     assert valid["count"] == length(run.data().valid)
+    assert main([*words, "--split-seed", "1"]) == 2  # or what was trained on would be tested on
+    assert "--split-seed: goes with --data" in capsys.readouterr().err
     assert main([*words[:2], "--resamples", "20"]) == 0
     shown = capsys.readouterr().out
     assert run.task.headline[0] in shown and max(len(line) for line in shown.splitlines()) <= 80

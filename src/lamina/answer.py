@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lamina.data.columns import length, rows_of, take
@@ -24,7 +24,7 @@ def answer(
 ) -> tuple[dict[str, float], Columns]:
     """Metrics and predictions over `columns`, which hold labels.
 
-    The predictions carry two more columns, `loss_total` and `loss_count`, one value an example, from which `loss` is
+    The predictions carry two more columns, `loss_total` and `loss_count`, one value an example and term, from which `loss` is
     summed loss over summed count. `advance(n)` is called after every batch, for a progress bar.
     """
     import numpy as np
@@ -39,7 +39,7 @@ def answer(
             batch = task.encode(rows, "evaluate")
             once = Once(forward)
             predictions += task.predict(once, batch)
-            total_B, count_B = added(task.loss(once(*[batch[i.name] for i in task.inputs]), batch))
+            total_B, count_B = by_term(task.loss(once(*[batch[i.name] for i in task.inputs]), batch))
             totals.append(total_B.cpu())
             counts.append(count_B.cpu())
             if advance:
@@ -53,19 +53,21 @@ def answer(
 
 
 def loss_of(predictions: Columns) -> float:
-    """Summed loss over summed count: the same whatever the batches were."""
+    """Summed loss over summed count, added over the terms: the same whatever the batches were."""
     import numpy as np
 
-    return float(np.sum(predictions["loss_total"]) / max(float(np.sum(predictions["loss_count"])), 1e-12))
+    totals, counts = np.sum(predictions["loss_total"], axis=0), np.sum(predictions["loss_count"], axis=0)
+    return float(np.sum(totals / np.maximum(counts, 1e-12)))
 
 
-def added(loss: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """The terms of a loss as one pair of (total (B,), count (B,)), each term averaged by its own count."""
+def by_term(loss: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Totals and counts: (B,) of a plain loss, (B, T) of one with T terms."""
+    import torch
+
     if not isinstance(loss, dict):
         return loss
-    first = next(iter(loss.values()))[1]
-    per_example = sum(total / count.clamp(min=1) for total, count in loss.values())
-    return per_example * first, first  # type: ignore[return-value]
+    totals, counts = zip(*loss.values(), strict=True)
+    return torch.stack(totals, 1), torch.stack(counts, 1)
 
 
 class Once:
@@ -73,14 +75,26 @@ class Once:
 
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
-        self.key: tuple[int, ...] | None = None
+        self.inputs: list[torch.Tensor] = []
         self.said: Output | None = None
 
     def __call__(self, *inputs: Any) -> Output:
-        key = tuple(id(x) for x in inputs)
-        if key != self.key or self.said is None:
-            self.key, self.said = key, self.forward(*inputs)
+        if self.said is None or not same(self.inputs, inputs):
+            self.inputs = [x.clone() for x in inputs]  # kept whole: a decoder may write into what it gave
+            self.said = self.forward(*inputs)
         return self.said
+
+
+def same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    """Whether tensors are equal to the bit; a value that is not a number equals itself."""
+    import torch
+
+    return len(some) == len(others) and all(
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
+        for a, b in zip(some, others, strict=True)
+    )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -270,6 +270,7 @@ def tasks(given: Given) -> int:
 def train(given: Given) -> int:
     check_recipe(dataclasses.replace(Recipe(), **given.of(flags_of(Recipe, ""))))  # before torch and the data, which take long
     check_options(dataclasses.replace(Options(), **given.of(flags_of(Options, ""))))
+    from lamina.run import claimed
     from lamina.train.api import train
 
     resume = given.get("resume")
@@ -284,8 +285,10 @@ def train(given: Given) -> int:
         run = interruptible(folder, task, lambda: train(task, given.get("data"), resume=resume))
     else:
         fields = {name: value for name, value in given.values.items() if name not in ("data", "json", "config", "print_config")}
-        folder = Path(fields.setdefault("out", str(new_folder(given.words[0]))))
-        run = interruptible(folder, given.words[0], lambda: train(given.words[0], given.get("data"), **fields))
+        out = fields.pop("out", None)
+        with contextlib.nullcontext(Path(out)) if out else claimed(find_task(given.words[0]).name) as folder:
+            fields["out"] = str(folder)
+            run = interruptible(folder, given.words[0], lambda: train(given.words[0], given.get("data"), **fields))
     metrics = run.info.get("metrics", {})
     if given.get("json"):
         print_json({"run": str(run.folder), "task": run.task.name, "part": run.info.get("evaluated_on"), "metrics": metrics})
@@ -296,12 +299,6 @@ def train(given: Given) -> int:
         )
         print(f"next: lamina predict {run.folder} INPUT{own_file(run.info.get('task_file'))}")
     return 0
-
-
-def new_folder(task: str) -> Path:
-    from lamina.run import next_folder
-
-    return next_folder(find_task(task).name)
 
 
 def own_file(task: str | None) -> str:
@@ -341,8 +338,9 @@ def evaluate(given: Given) -> int:
 
 
 def predict(given: Given) -> int:
-    from lamina.predict import predict, print_answers, write_answers
+    from lamina.predict import check_answers_out, predict, print_answers, write_answers
 
+    check_answers_out(given.get("out"))
     run = opened(given, given.words[0])
     answers = predict(run, list(given.words[1:]), strict=False, **asking(given))
     bad: list[str] = []
@@ -410,8 +408,15 @@ def source_of(given: Given, data: str | None) -> Source:
 
 
 def source_of_run(run: Run, given: Given) -> Source | None:
-    """The run's own Source with what was given changed; None where nothing was."""
+    """The run's own Source with what was given changed; None where nothing was.
+
+    Raises LaminaError for a flag that would split the run's own data anew: what it was trained on would be tested on.
+    """
     changes = given.of(SOURCE)
+    anew = next((name for name in ("split_seed", "valid", "test", "calibration", "group", "time") if name in changes), None)
+    if anew and "data" not in changes:
+        flag = anew.replace("_", "-")
+        raise LaminaError(f"--{flag}: goes with --data; the run's own data are split as they were when it was trained")
     return dataclasses.replace(run.source(), **changes) if changes else None
 
 

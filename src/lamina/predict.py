@@ -161,6 +161,17 @@ def brief(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if not isinstance(value, (dict, list, tuple))}
 
 
+def check_answers_out(out: str | None) -> None:
+    """Raises LaminaError where answers cannot be written to `out`: told before they are made, which may take long."""
+    from lamina.train.options import expect_place
+
+    if out is None:
+        return
+    if Path(out).suffix not in (".jsonl", ".ndjson", ".csv", ".tsv"):
+        raise LaminaError(f"out: expected a file that ends in .jsonl, .csv or .tsv; got {out!r}")
+    expect_place(Path(out))
+
+
 def write_answers(answers: Iterable[Mapping[str, Any]], path: Path) -> int:
     """Write answers to a .jsonl or .csv file, whole or not at all; returns how many.
 
@@ -168,17 +179,13 @@ def write_answers(answers: Iterable[Mapping[str, Any]], path: Path) -> int:
     """
     from lamina.files import write_bytes
     from lamina.terminal import jsonable
-    from lamina.train.options import expect_place
 
-    if path.suffix in (".jsonl", ".ndjson", ".csv", ".tsv"):
-        expect_place(path)
+    check_answers_out(str(path))
     rows = list(answers)
     if path.suffix in (".jsonl", ".ndjson"):
         text = "".join(json.dumps(jsonable(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    elif path.suffix in (".csv", ".tsv"):
-        text = separated([flat(row) for row in rows], "," if path.suffix == ".csv" else "\t")
     else:
-        raise LaminaError(f"out: expected a file that ends in .jsonl, .csv or .tsv; got {str(path)!r}")
+        text = separated([flat(row) for row in rows], "," if path.suffix == ".csv" else "\t")
     write_bytes(path, text.encode(errors="backslashreplace"))  # a file's name need not be text
     return len(rows)
 

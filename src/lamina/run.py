@@ -9,17 +9,18 @@ checkpoints/         resumable state
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lamina.errors import LaminaError
 from lamina.files import read_json, sync, write_json
-from lamina.find import find_task
+from lamina.find import find_task, task_names
 from lamina.task import Forward, Task
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Run:
                 f"{folder}: its application is a file of one's own, which opening a run never imports; "
                 f"name it with --task {info['task_file']} (in Python: task_file=)"
             )
+        if task_file is None and name not in task_names():
+            raise LaminaError(f"{folder}: its application {name!r} does not come with Lamina; name its file with --task FILE")
         kind = find_task(task_file or name)
         if kind.name != name:
             raise LaminaError(f"{task_file}: expected the application {name!r} that made {folder}; got {kind.name!r}")
@@ -144,10 +147,16 @@ class Run:
         return Source(**self.info["source"])
 
     def data(self) -> Data:
-        """The data that this run was trained on, read again and split the same way. Warns nobody: see `same_data`."""
+        """The data that this run was trained on, read again and split the same way.
+
+        Raises LaminaError where it has changed since: another split would test on what was trained on.
+        """
         if self.info["source"].get("data") == "<memory>":
             raise LaminaError(f"{self.folder}: it was trained on arrays in memory, which a run does not keep; name the data")
-        return self.task.read(self.source())
+        data = self.task.read(self.source())
+        if data.fingerprint != self.info["data"]["fingerprint"]:
+            raise LaminaError(f"{self.folder}: the data it was trained on have changed; name some to judge it on with --data")
+        return data
 
     def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:
         """Answers to inputs: one, or a list, of files, arrays or rows. See `lamina.predict`."""
@@ -222,11 +231,27 @@ def versions() -> dict[str, str]:
     return found
 
 
-def next_folder(task: str) -> Path:
-    """runs/TASK-01, or the next number that is free."""
-    taken = {path.name for path in Path("runs").glob(f"{task}-*")}
-    number = next(n for n in range(1, 10**6) if f"{task}-{n:02d}" not in taken)
-    return Path("runs") / f"{task}-{number:02d}"
+@contextlib.contextmanager
+def claimed(task: str) -> Iterator[Path]:
+    """runs/TASK-01, or the next number that is free, made at once: two trainings that start together never share one.
+
+    Removed afterwards where nothing was written into it.
+    """
+    for number in range(1, 10**6):
+        folder = Path("runs") / f"{task}-{number:02d}"
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+    else:
+        raise LaminaError(f"runs: expected a free number for a run of {task}; all are taken")
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def _frozen(value: Any) -> Any:

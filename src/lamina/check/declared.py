@@ -76,7 +76,10 @@ def read_property(walk: Walk, task: Task, name: str) -> Any:
 def reads_the_same(walk: Walk) -> None:
     first = walk.data
     again = walk.attempt("read", lambda: walk.plain.read(walk.source), "a second time")
-    if sizes(again) != sizes(first) or again.fingerprint != first.fingerprint:
+    if not first.fingerprint:
+        want = "expected a fingerprint, by which changed data are known; read gave none"
+        walk.problem("read-random", f"{want}: split_columns gives one", method="read")
+    elif sizes(again) != sizes(first) or again.fingerprint != first.fingerprint:
         want = f"expected the same parts and fingerprint when the same data is read again ({sizes(first)}, {first.fingerprint!r})"
         walk.problem(
             "read-random", f"{want}; got {sizes(again)}, {again.fingerprint!r}: split by the source's split_seed", method="read"

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lamina.answer import added
+from lamina.answer import by_term
 from lamina.check.answers import answers_of
 from lamina.check.problem import Broken
 from lamina.check.training import learned, summed
 from lamina.check.walk import Walk, whole, word
 from lamina.data.columns import length, rows_of, take
-from lamina.task import Batch, Columns, Output
+from lamina.evaluate import Watched
+from lamina.task import Batch, Columns, Output, Task
 
 UNUSABLE = ("predict-fails", "predict-count", "predict-keys", "not-json")
 """Problems of answers that cannot be turned into columns."""
@@ -35,7 +36,7 @@ def details_are_json(walk: Walk) -> None:
 def columns_of(walk: Walk, answers: list[dict[str, Any]], output: Output, batch: Batch) -> Columns:
     """Answers as columns with the loss of each, as `lamina evaluate` hands them to metrics."""
     said: dict[str, Any] = dict(rows_of(answers))
-    total, count = added(walk.attempt("loss", lambda: walk.task.loss(output, batch)))
+    total, count = by_term(walk.attempt("loss", lambda: walk.task.loss(output, batch)))
     said["loss_total"], said["loss_count"] = total.double().numpy(), count.double().numpy()
     return said
 
@@ -88,11 +89,14 @@ def headline_sees(walk: Walk) -> None:
     ):
         return  # the same answer for every row: shuffled, it stays the same
     order = np.random.default_rng(0)
+    losses = {name: said[name] for name in ("loss_total", "loss_count")}  # these stay with their rows
     good = task.metrics(rows, said)[name]
     try:
-        shuffled = [task.metrics(rows, take(said, order.permutation(length(rows))))[name] for _ in range(20)]
+        shuffled = [task.metrics(rows, {**take(said, order.permutation(length(rows))), **losses})[name] for _ in range(20)]
     except Exception:  # answers of another length than the example's own may be refused: such metrics are not blind
         return
+    if all(s == good for s in shuffled) and all(name in losses for name in looked_at(task, rows, said)):
+        return  # a headline made of the losses alone, such as perplexity
     worse = float(np.mean(shuffled))
     if all(s > good if better == "max" else s < good for s in shuffled) or all(s == good for s in shuffled):
         want = f"expected the headline {name!r} ({better}) to be worse for shuffled predictions of a model that has learned"
@@ -101,6 +105,13 @@ def headline_sees(walk: Walk) -> None:
             f"{want}; it was {good:.4g}, and is {worse:.4g} shuffled: compare each example with its own prediction",
             method="metrics",
         )
+
+
+def looked_at(task: Task, rows: Columns, said: Columns) -> set[str]:
+    """The columns of predictions that metrics look at."""
+    watched = Watched(said)
+    task.metrics(rows, watched)  # type: ignore[arg-type]
+    return watched.names
 
 
 CHECKS = (has_headline, details_are_json, headline_sees)

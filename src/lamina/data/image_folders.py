@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lamina.data.listing import PART_NAMES, Listing
+from lamina.data.listing import PART_NAMES, Listing, stamp
 from lamina.data.source import Finding
 from lamina.errors import LaminaError
 from lamina.modalities.image import is_picture_name
@@ -60,8 +60,7 @@ def from_folder(path: Path) -> Listing:
             folders.append(name)
         else:
             try:
-                status = entry.stat()
-                files[name] = f"{entry.path}|{status.st_size}|{status.st_mtime_ns}"
+                files[name] = stamp(entry.path, entry.stat())
             except OSError:  # a link to nothing: reading it says so
                 files[name] = f"{entry.path}|missing"
     listing = _by_folder(files, folders, str(path))

@@ -29,7 +29,7 @@ from lamina.data.image_tables import (
     from_saved_datasets,
     from_tables,
 )
-from lamina.data.listing import PART_NAMES, Listing
+from lamina.data.listing import PART_NAMES, Listing, stamp
 from lamina.data.source import Source
 from lamina.errors import LaminaError
 from lamina.modalities.image import Pictures, stack_of
@@ -178,5 +178,5 @@ def _from_memory(data: Any) -> Listing:
     if all(isinstance(item, (str, os.PathLike)) for item in listing.items):
         listing.names = [str(item) for item in listing.items]
         if all(Path(name).exists() for name in listing.names):
-            listing.stamps = [f"{n}|{(s := Path(n).stat()).st_size}|{s.st_mtime_ns}" for n in listing.names]
+            listing.stamps = [stamp(name, Path(name).stat()) for name in listing.names]
     return listing

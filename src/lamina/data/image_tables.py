@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.data.listing import PART_NAMES, Listing
+from lamina.data.listing import PART_NAMES, Listing, stamp
 from lamina.data.source import Finding, Source
 from lamina.errors import LaminaError
 
@@ -108,7 +108,7 @@ def from_tables(tables: Sequence[tuple[Path, str]], source: Source, layout: str)
         for flag, name in (("group", source.group), ("time", source.time)):
             if name is not None:
                 _column(columns, name, (), flag, path)
-        table_stamp = f"{path}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
+        table_stamp = stamp(path, path.stat())
         for line, row in zip(lines, rows, strict=True):
             value, answer = row.get(image), row.get(label)
             if answer is None or str(answer).strip() == "" or (isinstance(answer, float) and math.isnan(answer)):
@@ -126,7 +126,7 @@ def from_tables(tables: Sequence[tuple[Path, str]], source: Source, layout: str)
             if isinstance(value, bytes):
                 items.append(value)
                 names.append(f"{path}[{line}]")
-                stamps.append(f"{table_stamp}|{line}")
+                stamps.append(f"{table_stamp}|{image}|{line}")
             elif value is None or not str(value).strip():
                 listing.findings.append(Finding("missing-file", f"no path in column {image!r}", str(path), line))
                 continue
@@ -141,7 +141,7 @@ def from_tables(tables: Sequence[tuple[Path, str]], source: Source, layout: str)
                     continue
                 items.append(str(file))
                 names.append(str(file))
-                stamps.append(f"{file}|{status.st_size}|{status.st_mtime_ns}")
+                stamps.append(stamp(file, status))
             listing.labels.append(str(answer).strip())
             listing.parts.append(part)
             listing.rows.append(line)  # type: ignore[union-attr]
@@ -204,8 +204,8 @@ def from_saved_datasets(path: Path, source: Source) -> Listing:
             features = json.loads((folder / "dataset_info.json").read_text())["features"]
         except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
             raise LaminaError(f"{folder}: not a readable saved dataset: {error}") from None
-        stamp = "|".join(f"{f}|{f.stat().st_size}|{f.stat().st_mtime_ns}" for f in files)
-        pieces[name] = (table, features, stamp)
+        stamps = "|".join(stamp(file, file.stat()) for file in files)
+        pieces[name] = (table, features, stamps)
     return _from_arrow(pieces, source, str(path), "a saved datasets folder")
 
 
@@ -233,7 +233,7 @@ def _from_arrow(
     names: list[str] = []
     groups: list[Any] = []
     times: list[Any] = []
-    for split, (table, features, stamp) in pieces.items():
+    for split, (table, features, whole) in pieces.items():
         part = PART_NAMES.get(split.lower())
         if part is None:
             listing.findings.append(
@@ -251,7 +251,7 @@ def _from_arrow(
         listing.labels += [classes[v] if classes and isinstance(v, int) and 0 <= v < len(classes) else str(v) for v in values]
         listing.parts += [part] * len(values)
         names += [f"{where}[{split}][{row}]" for row in range(len(values))]
-        listing.stamps += [f"{stamp}|{image}|{row}" for row in range(len(values))]  # type: ignore[operator]
+        listing.stamps += [f"{whole}|{image}|{row}" for row in range(len(values))]  # type: ignore[operator]
         for wanted, into, flag in ((source.group, groups, "group"), (source.time, times, "time")):
             if wanted is not None:
                 into += table.column(_column(table.column_names, wanted, (), flag, where)).to_pylist()

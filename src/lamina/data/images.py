@@ -15,7 +15,7 @@ from lamina.data.image_layouts import list_images
 from lamina.data.listing import Listing
 from lamina.data.pack import Facts, pack, pack_array
 from lamina.data.source import PARTS, Data, Finding, Source
-from lamina.data.splits import shares_for, split, strangers
+from lamina.data.splits import empty_findings, shares_for, split, strangers
 from lamina.errors import LaminaError
 from lamina.modalities.image import Pictures
 from lamina.task import Columns
@@ -45,7 +45,7 @@ def read_images(
     good = np.asarray([row for row in range(len(facts.hashes)) if row not in facts.bad], dtype=np.int64)
     if not len(good):
         raise LaminaError(f"{source.data}: no usable picture" + (f"; the first: {errors[0]}" if errors else ""))
-    rows = _split(listing, facts, good, source)
+    rows = _split(listing, facts, good, source, findings)
     unknown = strangers(listing.labels, rows, classes)
     if unknown:
         findings += [_stranger(listing, row) for row in unknown]
@@ -111,7 +111,7 @@ _FIXES = {
 }
 
 
-def _split(listing: Listing, facts: Facts, good: np.ndarray, source: Source) -> dict[str, np.ndarray]:
+def _split(listing: Listing, facts: Facts, good: np.ndarray, source: Source, findings: list[Finding]) -> dict[str, np.ndarray]:
     """Rows of each part: as the data says, and the missing parts split off from training."""
     parts = np.asarray(listing.parts)
     rows = {part: good[parts[good] == part] for part in PARTS}
@@ -120,14 +120,16 @@ def _split(listing: Listing, facts: Facts, good: np.ndarray, source: Source) -> 
     if not len(training):
         return rows
     pick = training.tolist()
+    shares = shares_for(len(pick), source, brought)
     pieces = split(
         [bytes.fromhex(facts.hashes[i]) for i in pick],
         [listing.labels[i] for i in pick],
         None if listing.groups is None else [listing.groups[i] for i in pick],
         None if listing.times is None else [listing.times[i] for i in pick],
-        shares_for(len(pick), source, brought),
+        shares,
         source.split_seed,
     )
+    findings += empty_findings(pieces, shares, listing.layout)
     for part, chosen in pieces.items():
         if part == "train" or part not in brought:
             rows[part] = training[chosen]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,11 @@ PART_NAMES = {
     "test": "test", "testing": "test", "calibration": "calibration", "calib": "calibration",
 }  # fmt: skip
 """What folders, splits and rows call a part -> the part."""
+
+
+def stamp(path: str | Path, status: os.stat_result) -> str:
+    """What changes when the content of a file may have, and differs between files wherever a program stands."""
+    return f"{os.path.abspath(path)}|{status.st_size}|{status.st_mtime_ns}"  # noqa: PTH100 (resolving links is slow)
 
 
 @dataclass

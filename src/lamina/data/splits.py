@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lamina.data.columns import length, take
-from lamina.data.source import PARTS, Data, Source
+from lamina.data.source import PARTS, Data, Finding, Source
 from lamina.errors import LaminaError
 
 if TYPE_CHECKING:
@@ -87,6 +87,17 @@ def split(
     return {part: np.flatnonzero(part_of_row == number) for number, part in enumerate(PARTS)}
 
 
+def empty_findings(rows: dict[str, np.ndarray], shares: dict[str, float], where: str) -> list[Finding]:
+    """A warning for every part that should hold examples and holds none."""
+    count = sum(len(part) for part in rows.values())
+    return [
+        Finding("empty-part", f"the {part} part is empty: what must stay together is too large to share out", where,
+                fix="name a finer --group, or bring the part yourself", severity="warning")
+        for part in _ORDER
+        if shares.get(part, 0) * count >= 1 and not len(rows[part])
+    ]  # fmt: skip
+
+
 def split_columns(columns: Columns, source: Source, label: str | None = None) -> Data:
     """Columns that a program holds, of any content, as Data: what an application's `read` returns.
 
@@ -108,7 +119,7 @@ def split_columns(columns: Columns, source: Source, label: str | None = None) ->
     rows = split(contents, columns[label] if label else None, groups, times, shares_for(count, source), source.split_seed)
     whole = hashlib.blake2b(digest_size=16)
     for part, chosen in rows.items():
-        whole.update(part.encode() + b"".join(sorted(contents[row] for row in chosen.tolist())))
+        whole.update(part.encode() + b"".join(contents[row] for row in chosen.tolist()))
     parts = (take(columns, rows[part]) for part in PARTS)
     return Data(*parts, fingerprint=whole.hexdigest())
 
@@ -255,16 +266,17 @@ def _by_time(unit_of_row: np.ndarray, keys: list[bytes], times: np.ndarray, shar
 
     newest = np.full(len(keys), -np.inf)
     np.maximum.at(newest, unit_of_row, times)
-    order = np.lexsort((np.arange(len(keys)), newest))
-    weight = np.bincount(unit_of_row, minlength=len(keys))[order]
+    moments, moment_of_unit = np.unique(newest, return_inverse=True)  # one moment is never shared out
+    moment_of_unit = moment_of_unit.reshape(-1)
+    weight = np.bincount(moment_of_unit[unit_of_row], minlength=len(moments))
     middle = np.cumsum(weight) - weight / 2
     total = float(weight.sum())
-    parts = np.zeros(len(keys), np.int64)
+    parts = np.zeros(len(moments), np.int64)
     stop = total
     for part in ("test", "calibration", "valid"):
         start = stop - round(shares[part] * total)
-        parts[order[(middle > start) & (middle <= stop)]] = PARTS.index(part)
+        parts[(middle > start) & (middle <= stop)] = PARTS.index(part)
         stop = start
-    if len(order):
-        parts[order[0]] = 0
-    return parts.tolist()
+    if len(moments):
+        parts[0] = 0
+    return parts[moment_of_unit].tolist()

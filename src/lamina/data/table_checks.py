@@ -21,6 +21,8 @@ MOST_CLASSES = 20
 """Whole numbers with more distinct values than this are quantities, not classes."""
 ROW_NAMES = frozenset({"id", "index", "row", "row_id", "rownames", "unnamed: 0", "column_1"})
 """Names of columns that number the rows."""
+REPEATING = 0.2
+"""Share of rows that repeat others from which on repeating is the nature of a table."""
 _COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 Where = Callable[[int], tuple[str, int]]
 Bad = list[tuple[int, str, str, str | None]]
@@ -121,13 +123,32 @@ def row_hashes(columns: Mapping[str, Any]) -> list[bytes]:
     return [hashlib.blake2b(repr(row).encode(), digest_size=16, key=hashlib.md5(head).digest()).digest() for row in rows]
 
 
+def kept_together(whole: Sequence[bytes], given: Sequence[bytes], alone: bool) -> tuple[list[bytes], bool]:
+    """(what stays together when a table is split, whether rows repeat by nature). Hashes of whole rows, and without answers.
+
+    Rows of equal inputs stay together, whatever their answers: a copy in the test part would be known by heart. Where
+    more than `REPEATING` of the rows repeat others, they are no copies but the same case again (a table of few categories):
+    keeping them together would test on cases that training lacks. There, and where each row stands `alone` because groups or
+    times say what stays together, the n-th occurrence of a row is a content of its own.
+    """
+    repeating = len(set(given)) < (1 - REPEATING) * len(given)
+    if not (alone or repeating):
+        return list(given), False
+    seen: dict[bytes, int] = {}
+    made = []
+    for content in whole:
+        seen[content] = seen.get(content, 0) + 1
+        made.append(hashlib.blake2b(content + seen[content].to_bytes(8, "big"), digest_size=16).digest())
+    return made, repeating and not alone
+
+
 def useless_columns(columns: Mapping[str, Any], where: str) -> list[tuple[str, Finding]]:
     """Columns that teach nothing: constant, without a value, or a name of the row."""
     found: list[tuple[str, Finding]] = []
     for name, cells in columns.items():
         count = len(cells)
         if isinstance(cells, np.ndarray):
-            known = cells[~np.isnan(cells)]
+            known = np.sort(cells[~np.isnan(cells)])  # whatever order the rows stand in
             distinct = len(np.unique(known))
             steps = np.diff(known)
             # A count of the rows is a good input where it stands for time, so only its name can tell.

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +125,10 @@ def read_csv(content: bytes, file: str, delimiter: str | None = None) -> RawTabl
             reason = "the first line holds numbers alone: it was read as a row, and the columns were numbered"
             findings.append(Finding("no-header", reason, file, lead + 1, "add a line of column names", "note"))
             body, top = text, lead
+        elif _looks_like_a_row(names):
+            reason = "the first line was read as column names, and some are numbers: is it a row?"
+            findings.append(Finding("no-header", reason, file, lead + 1, "add a line of column names above it", "warning"))
+            body, top = stream.read(), lead + reader.line_num
         else:
             body, top = stream.read(), lead + reader.line_num
     names = [name or f"column_{i + 1}" for i, name in enumerate(names)]
@@ -190,6 +196,8 @@ def json_objects(content: bytes, file: str, findings: list[Finding]) -> list[tup
             objects = list(enumerate(json.loads(text), start=1))
         except json.JSONDecodeError as error:
             raise LaminaError(f"{file}:{error.lineno}: expected a JSON list of objects; {error.msg}") from error
+        except ValueError as error:  # a whole number of thousands of digits
+            raise LaminaError(f"{file}: expected a JSON list of objects; {_first_line(error)}") from error
         except RecursionError as error:
             raise LaminaError(f"{file}: expected a JSON list of objects; it is nested too deeply") from error
     else:
@@ -197,8 +205,9 @@ def json_objects(content: bytes, file: str, findings: list[Finding]) -> list[tup
             if line.strip():
                 try:
                     objects.append((number, json.loads(line)))
-                except json.JSONDecodeError as error:
-                    findings.append(Finding("bad-json", f"expected one JSON object; {error.msg}", file, number))
+                except ValueError as error:  # JSONDecodeError is one; so is a whole number of thousands of digits
+                    told = getattr(error, "msg", None) or _first_line(error)
+                    findings.append(Finding("bad-json", f"expected one JSON object; {told}", file, number))
                 except RecursionError:
                     findings.append(Finding("bad-json", "expected one JSON object; it is nested too deeply", file, number))
     for number, item in objects:
@@ -329,14 +338,15 @@ def _declared(text: str) -> tuple[list[str], str | None, str, int] | None:
     label = None
     lines = list(io.StringIO(text, newline=""))
     for number, line in enumerate(lines):
-        word, _, rest = line.strip().partition(" ")
+        word, rest = [*line.strip().split(maxsplit=1), "", ""][:2]
         if word.lower() == "@attribute":
             found = re.match(r"""\s*('[^']*'|"[^"]*"|[^\s{]+)""", rest)
             names.append(found.group(1).strip("'\"") if found else rest)
         elif word.lower() in ("@outputs", "@output"):
             label = rest.split(",")[0].strip()
         elif word.lower() == "@data":
-            return names, label, "".join(lines[number + 1 :]).replace("<null>", ""), number + 1
+            rows = ("\n" if line.lstrip().startswith("%") else line for line in lines[number + 1 :])  # ARFF comments
+            return names, label, "".join(rows).replace("<null>", ""), number + 1
     return names, label, "", len(lines)
 
 
@@ -351,6 +361,12 @@ def _delimiter(text: str) -> str:
         if counts[0] == usual and counts.count(usual) >= 0.6 * len(counts) and usual > fields:
             best, fields = delimiter, usual
     return best
+
+
+def _looks_like_a_row(names: Sequence[str]) -> bool:
+    """Whether column names hold numbers that do not count upwards, as years and pixels do."""
+    numbers = [number for number in (number_of(name) for name in names if name) if number is not None]
+    return len(numbers) > 1 and not all(a < b and a % 1 == b % 1 == 0 for a, b in itertools.pairwise(numbers))
 
 
 def _longest(text: str) -> int:
@@ -385,6 +401,7 @@ class _Lines:
         if self._good is None:
             self._good = []
             start = self.top + 1
+            csv.field_size_limit(sys.maxsize)  # of the process, and of no use to anybody at its default
             reader = csv.reader(io.StringIO(self.body, newline=""), delimiter=self.delimiter)
             for record in reader:
                 if len(record) == self.fields or (record and self.fields == 1):

@@ -14,7 +14,7 @@ import numpy as np
 
 from lamina.data.columns import length, take
 from lamina.data.source import PARTS, Data, Finding, Source
-from lamina.data.splits import shares_for, split, strangers
+from lamina.data.splits import empty_findings, shares_for, split, strangers
 from lamina.data.table_checks import (
     Bad,
     answer_findings,
@@ -23,13 +23,14 @@ from lamina.data.table_checks import (
     comma_findings,
     copy_findings,
     is_missing,
+    kept_together,
     row_hashes,
     typed,
     useless_columns,
 )
 from lamina.data.table_files import SUFFIXES, RawTable, from_object, read_arrow_folder, read_file
 from lamina.errors import LaminaError
-from lamina.modalities.table import category_of
+from lamina.modalities.table import category_of, number_of
 
 LABELS = ("label", "target", "class", "y")
 """Names of the answer's column, in order of preference, where nobody says which it is."""
@@ -60,6 +61,7 @@ def read_table(
     kind: Kind = "auto",
     needs: Sequence[str] = (),
     numbers: Sequence[str] = (),
+    words: Sequence[str] = (),
     classes: Sequence[str] = (),
 ) -> Data:
     """Examples of a table in four parts. Columns are float64 arrays (NaN missing) or lists of str, bool or None.
@@ -69,12 +71,13 @@ def read_table(
     of these. Without it, `demo()` gives such a value. The answer is the column `source.label`, or one named label,
     target, class or y, or the last. `about` says which (`label`), of which `kind`, and what was `ignored`.
     Columns in `needs` are kept, whatever they teach; those in `numbers` hold numbers, so that a word there is a mistake;
+    those in `words` hold categories, though all of them look like numbers here (007 is not 7);
     answers other than `classes` are mistakes too (without these: answers that no training row has).
 
     Raises LaminaError where the table cannot be read, or, with `bad_data="strict"`, at the first bad row; with
     "quarantine", bad rows are left out and listed in `findings`.
     """
-    table = _load(source, demo, kind, numbers)
+    table = _load(source, demo, kind, numbers, words, classes)
     errors = _refused(table.findings, source)
     if not table.part_of:
         raise LaminaError(f"{table.where}: expected rows; none can be used: {errors[0] if errors else 'the table is empty'}")
@@ -86,10 +89,7 @@ def read_table(
     groups = table.columns.get(source.group) if source.group else None
     times = table.columns.get(source.time) if source.time else None
     table.findings += comma_findings(table.columns, table.where)
-    content = {n: c for n, c in table.columns.items() if n not in table.kept_apart}
-    whole = row_hashes(content)
-    inputs = {n: c for n, c in content.items() if n != table.label}
-    table.findings += copy_findings(whole, row_hashes(inputs), table.part_of, table.places)
+    inputs = {n: c for n, c in table.columns.items() if n not in (*table.kept_apart, table.label)}
     ignored: dict[str, str] = dict.fromkeys(table.kept_apart, "groups or times")
     for name, finding in useless_columns(inputs, table.where):
         if name not in needs:
@@ -99,9 +99,15 @@ def read_table(
     if not used:
         raise LaminaError(f"{table.where}: expected a column to learn from beside {table.label!r}; none is left")
     answers = table.columns[table.label]
+    whole, given = row_hashes({**used, table.label: answers}), row_hashes(used)
+    table.findings += copy_findings(whole, given, table.part_of, table.places)
+    together, repeating = kept_together(whole, given, alone=groups is not None or times is not None)
+    if repeating:
+        reason = "most rows repeat others by nature, since the columns take few values: equal rows are split like different ones"
+        table.findings.append(Finding("repeating-rows", reason, table.where, severity="note"))
     table.findings += column_findings(used, answers, table.kind, table.where)
     table.findings += answer_findings(answers, table.kind, table.label, table.where, table.places)
-    rows = _parts(source, table, whole, answers if table.kind == "classification" else None, groups, times)
+    rows = _parts(source, table, together, answers if table.kind == "classification" else None, groups, times)
     unknown = strangers(answers, rows, classes) if table.kind == "classification" else []
     if unknown:
         table.findings += [_stranger(table, row) for row in unknown]
@@ -113,7 +119,7 @@ def read_table(
         raise LaminaError(f"{table.where}: expected rows to train on; {len(table.part_of)} are not enough to split")
     digest = hashlib.blake2b(digest_size=16)
     for part in PARTS:
-        digest.update(part.encode() + b"".join(sorted(whole[i] for i in rows[part].tolist())))
+        digest.update(part.encode() + b"".join(whole[i] for i in rows[part].tolist()))
     about = {**table.about, "label": table.label, "kind": table.kind, "features": list(used), "ignored": ignored,
              "rows": {part: len(rows[part]) for part in PARTS}}  # fmt: skip
     return Data(**parts, fingerprint=digest.hexdigest(), findings=table.findings, about=about)
@@ -144,7 +150,14 @@ def scan_table(source: Source, demo: Demo | None = None, kind: Kind = "auto") ->
     return sorted(found, key=lambda f: order[f.severity])
 
 
-def _load(source: Source, demo: Demo | None, kind: Kind, numbers: Sequence[str] = ()) -> _Table:
+def _load(
+    source: Source,
+    demo: Demo | None,
+    kind: Kind,
+    numbers: Sequence[str] = (),
+    words: Sequence[str] = (),
+    classes: Sequence[str] = (),
+) -> _Table:
     if source.data is None and demo is None:
         raise LaminaError("data: expected a table; got nothing")
     raws, where = _raw_parts(demo() if source.data is None and demo is not None else source.data)
@@ -169,6 +182,8 @@ def _load(source: Source, demo: Demo | None, kind: Kind, numbers: Sequence[str] 
             raise LaminaError(f"{where}: --{flag}: expected one of the columns {', '.join(names)}; got {name!r}")
     if source.group == label:
         raise LaminaError(f"--group: expected another column than that of the answers; got {label!r}")
+    if any(number_of(name) is None for name in classes):
+        words = (*words, label)
     findings = [f for t in tables for f in t.findings]
     columns: dict[str, Any] = {}
     bad: Bad = []
@@ -176,6 +191,9 @@ def _load(source: Source, demo: Demo | None, kind: Kind, numbers: Sequence[str] 
     deciding = slice(starts[at], starts[at + 1])  # the training rows say what a column holds
     for name in names:
         cells = _joined([t.columns[name] for t in tables])
+        if name in words:
+            columns[name] = [category_of(cell) for cell in cells]
+            continue
         columns[name], wrong = typed(name, cells, deciding, name in numbers)
         bad += wrong
     missing = [i for i, v in enumerate(columns[label]) if is_missing(v)]
@@ -295,4 +313,5 @@ def _parts(source: Source, table: _Table, hashes: list[bytes], labels: Any, grou
 
     shares = shares_for(len(pool), source, brought)
     made = split([hashes[i] for i in pool.tolist()], of(labels), of(groups), of(times), shares, source.split_seed)
+    table.findings += empty_findings(made, shares, table.where)
     return {p: pool[made[p]] if p == "train" or p not in brought else chosen[p] for p in PARTS}

@@ -34,7 +34,7 @@ from lamina.modalities.picture_files import (
 )
 from lamina.task import Columns
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raised whenever the same file would give other pixels, so that packs made by older readers are made again."""
 
 SUFFIXES = frozenset((

@@ -182,6 +182,10 @@ def _eight_bits(image: Image.Image, name: str) -> np.ndarray:
     return plain[..., None] if gray else plain
 
 
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The tag of a TIFF that says what its values mean, and one thing that it may say."""
+
+
 def _float_pixels(values: np.ndarray, name: str) -> np.ndarray:
     if not bool(((values >= 0) & (values <= 1)).all()):  # also false for not-a-number
         raise BadPicture("unsupported-image", name, "floating-point values beyond 0..1; scale them to 8 or 16 bits")
@@ -195,6 +199,8 @@ def _integer_pixels(image: Image.Image, name: str) -> np.ndarray:
     clear = image.info.get("transparency")
     if isinstance(clear, int):
         values = np.where(values == clear, 65535, values)
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # PIL turns 8 bits round, and not 16
+        values = 65535 - values
     return ((values + 128) // 257).astype(np.uint8)[..., None]
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamina.nn.precision import full_precision
 from lamina.nn.table_embedding import TableEmbedding
 
 
@@ -106,7 +107,8 @@ class FTTransformer(nn.Module):
         for block in self.blocks:
             x_BSD = block(x_BSD)
         features_BD = torch.relu(self.norm(x_BSD[:, 0]))
-        out_BK = self.head(features_BD).float()
+        with full_precision(x_BC.device):  # bfloat16 would leave a regression only some hundred answers
+            out_BK = self.head(features_BD.float())
         if self.classes is not None:
             return {"logits": out_BK, "features": features_BD.float()}
         return {"value": out_BK * self.target_std + self.target_mean, "features": features_BD.float()}  # type: ignore[operator]

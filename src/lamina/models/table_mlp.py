@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.nn.precision import full_precision
 from lamina.nn.table_embedding import TableEmbedding
 
 
@@ -95,7 +96,8 @@ class TableMLP(nn.Module):
         x_BMW = self.embed(x_BC).flatten(1)[:, None]
         for layer in self.layers:
             x_BMW = self.dropout(torch.relu(layer(x_BMW)))
-        out_BMK = self.head(x_BMW).float()
+        with full_precision(x_BC.device):  # bfloat16 would leave a regression only some hundred answers
+            out_BMK = self.head(x_BMW.float())
         features_BW = x_BMW.mean(1).float()
         if self.classes is not None:
             log_p_BMK = torch.log_softmax(out_BMK, dim=-1)

@@ -233,7 +233,7 @@ class ImageClassification(Task):
             x_BCHW, label_BK = augment.cutmix(x_BCHW, label_BK, self.cutmix, generator)
         augmented = {"image": x_BCHW, "label": label_BK}
         if self.weights:
-            augmented["weight"] = x_BCHW.new_tensor(self.weights, dtype=label_BK.dtype)[batch["label"]]
+            augmented["weight"] = label_BK @ x_BCHW.new_tensor(self.weights, dtype=label_BK.dtype)  # of what was mixed
         return augmented
 
     def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -285,7 +285,7 @@ class ImageClassification(Task):
                 optimizer="muon",
                 lr=0.24,
                 momentum=0.6,
-                weight_decay=0.0,
+                weight_decay=1e-3,
                 schedule="linear",
                 warmup=0.0,
                 epochs=epochs,
@@ -318,7 +318,7 @@ class ImageClassification(Task):
         # As in airbench: filters, which a norm follows, turn; the rest follows plain SGD, at rates of its own.
         filters = [p for p in model.blocks.parameters() if p.ndim == 4]
         rest = [p for p in model.parameters() if p.requires_grad and p.ndim < 4 and p is not model.head.weight]
-        sgd = {"optimizer": "sgd", "momentum": 0.85, "weight_decay": 1e-3}
+        sgd = {"optimizer": "sgd", "momentum": 0.85, "weight_decay": recipe.weight_decay}
         return [
             {"params": filters, "unit_rows": True, "weight_decay": 0.0},
             {"params": [model.head.weight], "lr_scale": 2.8, **sgd},

@@ -120,6 +120,7 @@ class Tabular(Task):
             self.kind or self.answer,  # type: ignore[arg-type]
             needs=self.asks,
             numbers=[column["name"] for column in self.table if column["kind"] == "number"],
+            words=[column["name"] for column in self.table if column["kind"] != "number"],
             classes=self.classes,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import time
@@ -14,9 +15,9 @@ import torch
 from lamina.data.columns import length, take
 from lamina.data.source import Data, Source
 from lamina.errors import LaminaError
-from lamina.evaluate import evaluate
+from lamina.evaluate import RESAMPLE_SECONDS, evaluate
 from lamina.find import find_task
-from lamina.run import Run, forward_of, load_tensors, named_tensors, next_folder
+from lamina.run import Run, claimed, forward_of, load_tensors, named_tensors
 from lamina.task import Forward, Task
 from lamina.terminal import figure
 from lamina.train import checkpoint, finder
@@ -25,7 +26,7 @@ from lamina.train.log import Log, Voice
 from lamina.train.loop import Callbacks, Learner, check_model, fit, to_layout
 from lamina.train.optimizers import build
 from lamina.train.options import Options, check_options, expect_place
-from lamina.train.precision import default_threads, pick_device, pick_precision, tune_allocator
+from lamina.train.precision import default_threads, pick_device, pick_precision, tune_allocator, undisturbed
 from lamina.train.recipe import Recipe, check_recipe
 from lamina.train.schedules import Plan
 from lamina.train.watch import Watch
@@ -65,35 +66,37 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
     source = dataclasses.replace(data, **given["source"]) if isinstance(data, Source) else Source(data=data, **given["source"])
     arguments = {name: given[name] for name in ("task", "recipe", "options")}
     arguments["source"] = described(source)
-    folder = Path(options.out) if options.out else next_folder(kind.name)
-    if (folder / "run.json").exists():
-        raise LaminaError(f"--out: {folder} holds a run already; choose another folder, or go on with --resume {folder}")
-    if folder.is_file():
-        raise LaminaError(f"--out: expected a folder; {folder} is a file")
-    expect_place(folder / "run.json")
-    voice = Voice(options.quiet)
-    read = asked.read(source)
-    prepared = asked.prepare(read)
-    recipe = dataclasses.replace(prepared.recipe(read), **alternatives(given["recipe"]))
-    check_recipe(recipe)
-    if start:
-        with torch.device("meta"):
-            skeleton = prepared.model()
-        fitting(skeleton, start)  # before anything is written
-    info = {
-        "task": kind.name,
-        "task_file": file_of(kind),
-        "status": "preparing",
-        "arguments": arguments,
-        "hyperparameters": prepared.hyperparameters(),
-        "source": arguments["source"],
-        "seed": options.seed,
-        "data": {"fingerprint": read.fingerprint, "counts": {p: length(c) for p, c in read.parts().items()}, **read.about},
-        "findings": [dataclasses.asdict(f) for f in read.findings[:1000]],
-    }
-    run = Run.create(folder, info, prepared)
-    describe_data(voice, run, read)
-    return learned(run, read, recipe, options, voice, started, None)
+    if options.init:
+        arguments["options"] = {**arguments["options"], "init": str(Path(options.init).resolve())}
+    with claimed(kind.name) if not options.out else contextlib.nullcontext(Path(options.out)) as folder:
+        if (folder / "run.json").exists():
+            raise LaminaError(f"--out: {folder} holds a run already; choose another folder, or go on with --resume {folder}")
+        if folder.is_file():
+            raise LaminaError(f"--out: expected a folder; {folder} is a file")
+        expect_place(folder / "run.json")
+        voice = Voice(options.quiet)
+        read = asked.read(source)
+        prepared = asked.prepare(read)
+        recipe = dataclasses.replace(prepared.recipe(read), **alternatives(given["recipe"]))
+        check_recipe(recipe)
+        if start:
+            with torch.device("meta"):
+                skeleton = prepared.model()
+            fitting(skeleton, start)  # before anything is written
+        info = {
+            "task": kind.name,
+            "task_file": file_of(kind),
+            "status": "preparing",
+            "arguments": arguments,
+            "hyperparameters": prepared.hyperparameters(),
+            "source": arguments["source"],
+            "seed": options.seed,
+            "data": {"fingerprint": read.fingerprint, "counts": {p: length(c) for p, c in read.parts().items()}, **read.about},
+            "findings": [dataclasses.asdict(f) for f in read.findings[:1000]],
+        }
+        run = Run.create(folder, info, prepared)
+        describe_data(voice, run, read)
+        return learned(run, read, recipe, options, voice, started, None)
 
 
 def resumed(folder: Path, task_file: str | Path | None, data: Any, started: float) -> Run:
@@ -101,8 +104,8 @@ def resumed(folder: Path, task_file: str | Path | None, data: Any, started: floa
     if not (folder / "run.json").is_file():
         raise LaminaError(f"--resume: expected a run's folder; {folder} holds no run.json")
     run = Run.load(folder, task_file)
-    threads = {"threads": run.info["threads"]} if "threads" in run.info else {}
-    options = Options(**{**run.info["arguments"]["options"], **threads})
+    settled_before = {name: run.info[name] for name in ("threads", "precision") if name in run.info}  # computes as it did
+    options = Options(**{**run.info["arguments"]["options"], **settled_before})
     voice = Voice(options.quiet)
     if run.info["status"] == "finished":
         voice.say(f"{folder} is finished; there is nothing to resume")
@@ -122,6 +125,7 @@ def resumed(folder: Path, task_file: str | Path | None, data: Any, started: floa
     return learned(run, read, recipe, options, voice, started, found[1] if found else None)
 
 
+@undisturbed()
 def learned(
     run: Run, data: Data, recipe: Recipe, options: Options, voice: Voice, started: float, state: dict[str, Any] | None
 ) -> Run:
@@ -131,6 +135,8 @@ def learned(
     torch.set_num_threads(threads)
     device = pick_device(options.device)
     precision, why = pick_precision(options.precision, device)
+    if state is not None and str(device) != run.info["device"]:
+        voice.say(f"the run began on {run.info['device']} and goes on on {device}: it will not end with the same bits")
     torch.manual_seed(options.seed)
     model = task.model()
     check_model(model)
@@ -208,7 +214,8 @@ def learned(
         run.update(status="interrupted")
         raise
     except Exception:
-        run.update(status="stopped")
+        with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+            run.update(status="stopped")
         raise
     finally:
         voice.stop()
@@ -240,8 +247,10 @@ class Budget:
     deadline: float
     """When training must end, so that evaluating and saving end in time."""
     step: float
-    evaluations: float
-    """Seconds that all evaluations during training take."""
+    evaluation: float
+    """Seconds that an evaluation during training takes."""
+    evaluations: int
+    """How many there are."""
 
     @staticmethod
     def measured(learner: Learner, data: Data, recipe: Recipe, started: float) -> Budget:
@@ -250,11 +259,12 @@ class Budget:
         seconds = recipe.minutes * 60
         step = finder.step_seconds(learner, at_least=min(0.02 * seconds, 20))
         example = evaluation_seconds(learner, data)
-        after = example * length(data.test) + AFTERWARDS + RESAMPLING * length(data.test)
-        return Budget(started + seconds * (1 - MARGIN) - after, step, example * length(data.valid) * recipe.evaluations)
+        after = example * length(data.test) + AFTERWARDS + min(RESAMPLING * length(data.test), RESAMPLE_SECONDS)
+        deadline = started + seconds * (1 - MARGIN) - after
+        return Budget(deadline, step, example * length(data.valid), recipe.evaluations)
 
     def plan(self) -> Plan:
-        return Plan.of(max(1, int((self.deadline - time.monotonic() - self.evaluations) / self.step)))
+        return Plan.of(max(1, int((self.deadline - time.monotonic() - self.evaluations * self.evaluation) / self.step)))
 
 
 def evaluation_seconds(learner: Learner, data: Data) -> float:
@@ -273,18 +283,26 @@ class Deadline:
 
     def __init__(self, run: Run, budget: Budget | None) -> None:
         self.run, self.budget = run, budget
-        self.first: tuple[int, float] | None = None
+        self.first: tuple[int, float, float] | None = None
+        self.looked = 0.0
 
-    def replan(self, step: int, plan: Plan) -> Plan:
-        """Called after every step. Without a budget, and in a resumed run, the plan stays: it must end as it would have."""
+    def replan(self, step: int, plan: Plan, evaluating: float) -> Plan:
+        """Called after every step; `evaluating`: seconds of evaluations so far, which the pace of steps leaves out.
+
+        Without a budget, and in a resumed run, the plan stays: it must end as it would have.
+        """
         now = time.monotonic()
         if self.budget is None or self.first is None:
-            self.first = step, now
+            self.first = step, now, evaluating
+            self.looked = now
             return plan
         steps = step - self.first[0]
-        if steps < 20 or step % 20 or step >= plan.steps:
+        if steps < 5 or now - self.looked < 0.02 * (self.budget.deadline - self.first[1]) or step >= plan.steps:
             return plan
-        possible = step + max(1, int((self.budget.deadline - now) * steps / (now - self.first[1])))
+        self.looked = now
+        pace = (now - self.first[1] - (evaluating - self.first[2])) / steps
+        to_come = self.budget.evaluations - int(plan.progress(step) * self.budget.evaluations + 1e-9)
+        possible = step + max(1, int((self.budget.deadline - now - to_come * self.budget.evaluation) / pace))
         drift = (possible - plan.steps) / plan.steps
         if -LATE <= drift <= EARLY:
             return plan
@@ -395,12 +413,11 @@ def describe_data(voice: Voice, run: Run, data: Data) -> None:
 
 
 def file_of(kind: type[Task]) -> str | None:
-    """The path of an application of one's own; None for those that come with Lamina."""
+    """The path of an application of one's own; None for those that come with Lamina, or that stand in no file."""
     import sys
 
-    if kind.__module__.startswith("lamina.tasks."):
-        return None
-    return str(Path(sys.modules[kind.__module__].__file__ or "").resolve())
+    file = getattr(sys.modules[kind.__module__], "__file__", None)  # a notebook has none
+    return None if kind.__module__.startswith("lamina.tasks.") or file is None else str(Path(file).resolve())
 
 
 def _save(run: Run, step: int, state: dict[str, Any]) -> None:

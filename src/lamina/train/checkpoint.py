@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lamina.errors import MachineFault
@@ -45,11 +46,12 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
             shutil.rmtree(final)
         partial.rename(final)
         sync(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         kept = newest(folder)
+        why = getattr(error, "strerror", None) or error
         raise MachineFault(
-            f"{folder}: the checkpoint of step {step} could not be written ({error.strerror or error}); "
+            f"{folder}: the checkpoint of step {step} could not be written ({why}); "
             f"kept: {kept[0].name if kept else 'no earlier checkpoint'}. Make room, then --resume {folder.parent}"
         ) from error
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
@@ -75,7 +77,7 @@ def load(path: Path) -> dict[str, Any] | None:
         if content["sha256"] != hash_file(path / "tensors.safetensors"):
             return None
         return unflatten(content["state"], load_file(path / "tensors.safetensors"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, SafetensorError):
         return None
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lamina.files import write_bytes
 
 
 class Log:
@@ -36,11 +39,11 @@ class Log:
                     kept.append(line + "\n")
             except (ValueError, KeyError):
                 break  # the last line of a killed run may be half written
-        self.path.write_text("".join(kept), encoding="utf-8")
+        write_bytes(self.path, "".join(kept).encode())
 
     def row(self, step: int, part: str, **values: Any) -> None:
         """One row: `part` is train or valid."""
-        finite = {name: None if isinstance(v, float) and v != v else v for name, v in values.items()}
+        finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
         self.file.write(json.dumps({"step": step, "part": part, **finite}) + "\n")
         self.file.flush()
         if self.board is not None:

@@ -1,7 +1,8 @@
 """READ SECOND. The only training loop: `stream`, `augment`, `outputs`, `loss`, a step; and a sentence before each side job.
 
 Every random number depends on (seed, step) alone, and everything else that a step depends on is in the checkpoint, so a
-run that was stopped anywhere and resumed ends with the same weights, bit for bit, as one that was not.
+run that was stopped anywhere and resumed ends with the same weights, bit for bit, as one that was not. That holds on a CPU;
+on a GPU only as far as its kernels repeat themselves.
 """
 
 from __future__ import annotations
@@ -106,11 +107,12 @@ class Learner:
 
     def denominators(self, batches: list[Batch]) -> dict[str, Tensor]:
         """Counts summed over the accumulated batches. Counts depend on the batch alone, so any forward will do."""
-        training = self.model.training
+        was_training = self.model.training
         self.model.eval()  # batch statistics must not be counted twice
         with torch.no_grad():
             per_batch = [{name: count.sum() for name, (_, count) in self.terms(batch).items()} for batch in batches]
-        self.model.train(training)
+        if was_training:
+            training(self.model)
         return {name: sum_of(counts[name] for counts in per_batch) for name in per_batch[0]}
 
     def groups(self) -> list[dict[str, Any]]:
@@ -194,8 +196,9 @@ class Callbacks:
     """move(step, steps, figures): the live line"""
     save: Callable[[int, dict[str, Any]], None]
     """save(step, state): a checkpoint"""
-    replan: Callable[[int, Plan], Plan]
-    """replan(step, plan): the plan, or another where a time budget has drifted; recorded before it is returned"""
+    replan: Callable[[int, Plan, float], Plan]
+    """replan(step, plan, evaluating): the plan, or another where a time budget has drifted; recorded before it is returned.
+    evaluating: seconds that evaluations took so far"""
 
 
 def fit(
@@ -240,7 +243,8 @@ def fit(
         }
 
     began = saved = time.monotonic()
-    learner.model.train()
+    evaluating = 0.0
+    training(learner.model)
     with Interrupted() as interrupted:
         while step < plan.steps:
             # Learn.
@@ -272,9 +276,11 @@ def fit(
 
             # Evaluate: which weights are best, is it overfitting, is it time to stop.
             if due(step, plan, recipe.evaluations):
+                evaluation_began = time.monotonic()
                 learner.model.eval()
                 figures = valid(forward_of(learner.judged(), learner.precision, learner.device))
-                learner.model.train()
+                training(learner.model)
+                evaluating += time.monotonic() - evaluation_began
                 if figures:
                     improved = watch.see(step, since_evaluation.value(), figures)
                     if improved and recipe.keep == "best":
@@ -292,7 +298,7 @@ def fit(
                             f"stopping at step {step} of {plan.steps}: no better {watch.metric} in {watch.patience} evaluations"
                         )
                         break
-            plan = callbacks.replan(step, plan)
+            plan = callbacks.replan(step, plan, evaluating)
 
             # Save what a resumed run needs.
             now = time.monotonic()
@@ -308,6 +314,16 @@ def fit(
         callbacks.say(f"keeping the weights of step {watch.best_step}: the best {watch.metric} on validation ({watch.best:.4f})")
         load_tensors(model, best)
     return model.eval()
+
+
+def training(model: nn.Module) -> None:
+    """Training mode, but for norms whose parameters are all frozen: their statistics stay as they are."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            parameters = list(module.parameters(recurse=False))
+            if parameters and not any(p.requires_grad for p in parameters):
+                module.eval()
 
 
 def due(step: int, plan: Plan, evaluations: int) -> bool:

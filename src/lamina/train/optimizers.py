@@ -115,10 +115,12 @@ def _make(kind: str, groups: list[dict[str, Any]], recipe: Recipe, lr: float) ->
     if kind == "muon":
         return Muon(groups, lr=lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     if kind == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, foreach=True)
+        momentum, decay = recipe.momentum, recipe.weight_decay
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0, weight_decay=decay, foreach=True)
     for group in groups:
-        group["betas"] = (group.pop("momentum", 0.9), group.pop("beta2", 0.999))
-    return torch.optim.AdamW(groups, lr=lr, foreach=True)
+        beta1 = recipe.momentum if recipe.optimizer == "adamw" else 0.9  # else momentum is that of the main optimizer
+        group["betas"] = (group.pop("momentum", beta1), group.pop("beta2", 0.999))
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=recipe.weight_decay, foreach=True)
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], share: float) -> None:

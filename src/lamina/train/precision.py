@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,17 @@ def tune_allocator() -> None:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 2**30)
         libc.mallopt(-1, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Afterwards the caller's threads and random numbers go on as if nothing had happened."""
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)
 
 
 def default_threads() -> int:
