@@ -14,7 +14,7 @@ from lamina.data.defects import across_parts
 from lamina.data.image_layouts import list_images
 from lamina.data.listing import Listing
 from lamina.data.pack import Facts, pack, pack_array
-from lamina.data.source import PARTS, Data, Finding, Source
+from lamina.data.source import PARTS, Data, Finding, Source, refused
 from lamina.data.splits import empty_findings, shares_for, split, strangers
 from lamina.errors import LaminaError
 from lamina.modalities.image import Pictures
@@ -41,7 +41,7 @@ def read_images(
     listing = list_images(source)
     pictures, facts = read_listing(listing, size)
     findings = listing.findings + file_findings(listing, facts)
-    errors = _refused(findings, source)
+    errors = refused(findings, source)
     good = np.asarray([row for row in range(len(facts.hashes)) if row not in facts.bad], dtype=np.int64)
     if not len(good):
         raise LaminaError(f"{source.data}: no usable picture" + (f"; the first: {errors[0]}" if errors else ""))
@@ -49,7 +49,7 @@ def read_images(
     unknown = strangers(listing.labels, rows, classes)
     if unknown:
         findings += [_stranger(listing, row) for row in unknown]
-        errors = _refused(findings, source)
+        errors = refused(findings, source)
         rows = {part: chosen[~np.isin(chosen, unknown)] for part, chosen in rows.items()}
     parts = np.asarray(listing.parts)
     brought = sorted(set(listing.parts), key=PARTS.index)
@@ -67,15 +67,6 @@ def read_images(
         "quarantined": len(errors),
     }
     return Data(**columns, fingerprint=_fingerprint(facts.hashes, listing.labels, rows), findings=findings, about=about)
-
-
-def _refused(findings: list[Finding], source: Source) -> list[Finding]:
-    """The errors among `findings`. Raises LaminaError with the first, unless bad data are to be set aside."""
-    errors = [f for f in findings if f.severity == "error"]
-    if errors and source.bad_data == "strict":
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise LaminaError(f"{errors[0]}{more}; `lamina scan` lists them, `--bad-data quarantine` sets them aside")
-    return errors
 
 
 def _stranger(listing: Listing, row: int) -> Finding:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 
+from lamina.errors import LaminaError
 from lamina.task import Columns
 
 PARTS = ("train", "valid", "calibration", "test")
@@ -69,3 +70,12 @@ class Data:
 
     def parts(self) -> dict[str, Columns]:
         return {"train": self.train, "valid": self.valid, "calibration": self.calibration, "test": self.test}
+
+
+def refused(findings: list[Finding], source: Source) -> list[Finding]:
+    """The errors among `findings`. Raises LaminaError with the first, unless bad data are to be set aside."""
+    errors = [f for f in findings if f.severity == "error"]
+    if errors and source.bad_data == "strict":
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise LaminaError(f"{errors[0]}{more}; `lamina scan` lists them, `--bad-data quarantine` sets them aside")
+    return errors

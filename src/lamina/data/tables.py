@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lamina.data.columns import length, take
-from lamina.data.source import PARTS, Data, Finding, Source
+from lamina.data.source import PARTS, Data, Finding, Source, refused
 from lamina.data.splits import empty_findings, shares_for, split, strangers
 from lamina.data.table_checks import (
     Bad,
@@ -78,7 +78,7 @@ def read_table(
     "quarantine", bad rows are left out and listed in `findings`.
     """
     table = _load(source, demo, kind, numbers, words, classes)
-    errors = _refused(table.findings, source)
+    errors = refused(table.findings, source)
     if not table.part_of:
         raise LaminaError(f"{table.where}: expected rows; none can be used: {errors[0] if errors else 'the table is empty'}")
     if table.kind == "classification" and not needs:
@@ -111,7 +111,7 @@ def read_table(
     unknown = strangers(answers, rows, classes) if table.kind == "classification" else []
     if unknown:
         table.findings += [_stranger(table, row) for row in unknown]
-        _refused(table.findings, source)
+        refused(table.findings, source)
         rows = {part: chosen[~np.isin(chosen, unknown)] for part, chosen in rows.items()}
     columns = {**used, table.label: answers}
     parts = {part: take(columns, rows[part]) for part in PARTS}
@@ -123,15 +123,6 @@ def read_table(
     about = {**table.about, "label": table.label, "kind": table.kind, "features": list(used), "ignored": ignored,
              "rows": {part: len(rows[part]) for part in PARTS}}  # fmt: skip
     return Data(**parts, fingerprint=digest.hexdigest(), findings=table.findings, about=about)
-
-
-def _refused(findings: list[Finding], source: Source) -> list[Finding]:
-    """The errors among `findings`. Raises LaminaError with the first, unless bad data are to be set aside."""
-    errors = [f for f in findings if f.severity == "error"]
-    if errors and source.bad_data == "strict":
-        more = f" (and {len(errors) - 1} more: lamina scan lists them)" if len(errors) > 1 else ""
-        raise LaminaError(f"{errors[0]}{more}")
-    return errors
 
 
 def _stranger(table: _Table, row: int) -> Finding:
