@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import torch
@@ -44,3 +45,12 @@ def test_one_view_where_a_mirror_image_is_another_class() -> None:
 def test_colour_takes_more_filters_than_gray() -> None:
     widths = [[block.conv1.out_channels for block in prepared(channels)[1].blocks] for channels in (1, 3)]  # type: ignore[union-attr]
     assert widths == [[64, 128, 256], [64, 256, 256]]
+
+
+def test_a_run_builds_the_network_that_it_was_trained_with() -> None:
+    """Whatever the defaults are by then: here they were narrower, and before that nothing was written down."""
+    task, _, _ = prepared(3)
+    kept = json.loads(json.dumps(task.state())) | {"architecture": {"widths": [8, 16, 24]}}
+    assert [block.conv1.out_channels for block in ImageClassification().with_state(kept).model().blocks] == [8, 16, 24]  # type: ignore[union-attr]
+    of_the_first_days = ImageClassification().with_state(kept | {"architecture": None})
+    assert of_the_first_days.model().state_dict().keys() == task.model().state_dict().keys()

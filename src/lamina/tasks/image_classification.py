@@ -10,6 +10,7 @@ Legend: B examples, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -76,6 +77,7 @@ class ImageClassification(Task):
     mean: tuple[float, ...] = learned(())
     std: tuple[float, ...] = learned(())
     network: str = learned("")
+    architecture: Mapping[str, Any] | None = learned(None)
     mirrored: bool = learned(False)
     weights: tuple[float, ...] = learned(())
 
@@ -123,6 +125,7 @@ class ImageClassification(Task):
 
         from lamina.data.columns import length, take
         from lamina.modalities.symmetry import survives_mirroring
+        from lamina.models.by_name import architecture
 
         self.check_settings()
         if length(data.train) == 0:
@@ -152,6 +155,7 @@ class ImageClassification(Task):
             mean=tuple(pixels_NCHW.mean((0, 2, 3), dtype=np.float64).tolist()),
             std=tuple(np.where(deviation > 1e-3, deviation, 1.0).tolist()),
             network=network,
+            architecture=architecture(network, shape, small=max(shape[1:]) <= SMALL, width=self.width),
             mirrored=bool(mirrored),
             weights=tuple(balanced.tolist()) if self.class_weights == "balanced" else (),
         )
@@ -182,13 +186,15 @@ class ImageClassification(Task):
         return batch
 
     def model(self) -> nn.Module:
-        from lamina.models.by_name import network
+        from lamina.models.by_name import architecture, network
 
+        built_as = self.architecture  # runs of the first days have none
+        if built_as is None:
+            built_as = architecture(self.network, self.shape, small=max(self.shape[1:]) <= SMALL, width=self.width)
         return network(
             self.network,
             self.shape,
-            small=max(self.shape[1:]) <= SMALL,
-            width=self.width,
+            built_as,
             activation=self.activation,
             drop_path=self.drop_path,
             classes=len(self.classes),

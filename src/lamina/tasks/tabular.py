@@ -151,10 +151,17 @@ class Tabular(Task):
             taught["weights"] = tuple(balanced.tolist()) if self.class_weights == "balanced" else ()
         self.check_settings()
         network = "mlp" if self.model_name == "auto" else self.model_name
-        if network == "ft-transformer" and (self.width or 64) % self.heads:
-            raise LaminaError(f"--width: expected a multiple of the {self.heads} heads; got {self.width or 64}")
+        width, depth = self._size(network)  # written down, so that a run still loads after the defaults have changed
+        if network == "ft-transformer" and width % self.heads:
+            raise LaminaError(f"--width: expected a multiple of the {self.heads} heads; got {width}")
+        taught |= {"network": network, "width": width, "depth": depth}
         state = TableEncoder.fit(data.train, names).state()
-        return dataclasses.replace(self, network=network, kind=kind, label_column=label, table=tuple(state), **taught)
+        return dataclasses.replace(self, kind=kind, label_column=label, table=tuple(state), **taught)
+
+    def _size(self, network: str) -> tuple[int, int]:
+        """Width and depth."""
+        width, depth = (64, 3) if network == "ft-transformer" else (128, 2)
+        return self.width or width, self.depth or depth
 
     def check_settings(self) -> None:
         """Raises LaminaError naming the first setting whose value makes no sense."""
@@ -189,6 +196,7 @@ class Tabular(Task):
         return self.decoder.codes(texts, f"column {self.label_column!r}")  # type: ignore[arg-type]
 
     def model(self) -> nn.Module:
+        width, depth = self._size(self.network)
         common: dict[str, Any] = {
             "columns": self.encoder.specs(),
             "classes": len(self.classes) if self.kind != "regression" else None,
@@ -199,16 +207,10 @@ class Tabular(Task):
         if self.network == "ft-transformer":
             from lamina.models.ft_transformer import FTTransformer
 
-            return FTTransformer(
-                width=self.width or 64,
-                depth=self.depth or 3,
-                heads=self.heads,
-                attention_dropout=self.attention_dropout,
-                **common,
-            )
+            return FTTransformer(width=width, depth=depth, heads=self.heads, attention_dropout=self.attention_dropout, **common)
         from lamina.models.table_mlp import TableMLP
 
-        return TableMLP(width=self.width or 128, depth=self.depth or 2, embedding=self.embedding, members=self.members, **common)
+        return TableMLP(width=width, depth=depth, embedding=self.embedding, members=self.members, **common)
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Adds the weight of each row's class."""
