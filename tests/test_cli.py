@@ -19,6 +19,7 @@ from lamina.data.source import Finding
 from lamina.errors import LaminaError, MachineFault
 from lamina.flags import Given, Verb, Word, flags_of, named, parse, require_words, task_among
 from lamina.task import learned
+from lamina.verbs import QUESTIONS, VERBS, Common, train_verb, verb_of
 from tiny_task import Tiny
 
 HEAVY = ("torch", "sklearn", "pyarrow", "numpy", "scipy", "PIL", "tensorboard")
@@ -58,7 +59,7 @@ def test_mistakes_and_lists_need_nothing_heavy(words: list[str]) -> None:
 def test_help_of_a_task_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "image-classification", "--help"]) == 0
     shown = capsys.readouterr().out
-    for flag in cli.train_verb("image-classification").flags:
+    for flag in train_verb("image-classification").flags:
         assert flag.dashed in shown, flag.name
     for group in ("data options", "task options", "recipe options", "training options", "common options"):
         assert group in shown
@@ -66,11 +67,11 @@ def test_help_of_a_task_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> 
     assert "lamina train image-classification --data DATA" in shown and "as the task recommends" in shown
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted([*VERBS, *QUESTIONS]))
 def test_every_verb_has_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "-h"]) == 0
     shown = capsys.readouterr().out
-    assert f"usage: lamina {verb}" in shown and cli.VERBS[verb].examples[0] in shown and "--json" in shown
+    assert f"usage: lamina {verb}" in shown and verb_of(verb).examples[0] in shown and "--json" in shown
 
 
 TRAIN = ["train", "image-classification"]
@@ -189,7 +190,7 @@ VERB = Verb(
     "do",
     "Does.",
     (Word("RUN", "a run"), Word("INPUT", "files", many=True)),
-    (*flags_of(Fields, "all"), *flags_of(cli.Common, "common")),
+    (*flags_of(Fields, "all"), *flags_of(Common, "common")),
 )
 
 
@@ -261,7 +262,7 @@ def test_printed_configuration_does_the_same_again(tmp_path: Path, capsys: pytes
     printed = capsys.readouterr().out
     assert yaml.safe_load(printed)["task"] == "image-classification"
     (tmp_path / "c.yaml").write_text(printed)
-    verb = cli.train_verb("image-classification")
+    verb = train_verb("image-classification")
     again = parse(verb, ["--config", str(tmp_path / "c.yaml")])
     first = parse(verb, words[1:])
     assert again.words == first.words
@@ -273,7 +274,7 @@ def test_printed_configuration_does_the_same_again(tmp_path: Path, capsys: pytes
 
 
 def test_the_task_is_found_among_flags() -> None:
-    verb = cli.train_verb(None)
+    verb = train_verb(None)
     assert task_among(["--epochs", "5", "--json", "tabular"], verb) == "tabular"
     assert task_among(["--mixup", "0.2", "--no-tensorboard", "image-classification"], verb) == "image-classification"
     assert task_among(["--help"], verb) is None and task_among([], verb) is None
@@ -287,7 +288,7 @@ def test_a_field_that_hides_a_common_flag_is_told(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(cli, "find_task", lambda name: Clash)
     with pytest.raises(LaminaError, match="the field 'seed' has the name of a flag that every task has"):
-        cli.train_verb("clash.py")
+        train_verb("clash.py")
 
 
 def test_messages_name_the_flag() -> None:
@@ -316,6 +317,6 @@ def test_functions_keep_the_names_of_their_modules() -> None:
 
 
 def test_every_flag_has_help() -> None:
-    for verb in (*cli.VERBS.values(), cli.train_verb("image-classification"), cli.train_verb("tabular")):
+    for verb in (*cli.VERBS.values(), train_verb("image-classification"), train_verb("tabular")):
         assert [f.name for f in verb.flags if not f.about] == []
     assert flags.expected(Literal["a", "b"] | None) == "one of a, b or none"
