@@ -286,7 +286,7 @@ def test_a_field_that_hides_a_common_flag_is_told(monkeypatch: pytest.MonkeyPatc
     class Clash(Tiny):
         seed: int = 0
 
-    monkeypatch.setattr(cli, "find_task", lambda name: Clash)
+    monkeypatch.setattr("lamina.verbs.find_task", lambda name: Clash)
     with pytest.raises(LaminaError, match="the field 'seed' has the name of a flag that every task has"):
         train_verb("clash.py")
 
@@ -317,6 +317,6 @@ def test_functions_keep_the_names_of_their_modules() -> None:
 
 
 def test_every_flag_has_help() -> None:
-    for verb in (*cli.VERBS.values(), train_verb("image-classification"), train_verb("tabular")):
+    for verb in (*map(verb_of, [*VERBS, *QUESTIONS]), train_verb("image-classification"), train_verb("tabular")):
         assert [f.name for f in verb.flags if not f.about] == []
     assert flags.expected(Literal["a", "b"] | None) == "one of a, b or none"
