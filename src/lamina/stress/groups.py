@@ -46,15 +46,14 @@ def groups_of(task: Task, said: Said, batch: Batch | None, least: int, seed: int
 
 
 def bins(name: str, value_N: np.ndarray, parts: int) -> Groups:
-    """Groups of nearly equal size by quantiles of a number; missing values are a group of their own."""
+    """Groups of nearly equal size by quantiles of a number, or one a value where it has few; missing ones are a group too."""
     missing_N = ~np.isfinite(value_N)
     found = {f"{name} missing": missing_N} if missing_N.any() else {}
     present = value_N[~missing_N]
-    if not len(present):
-        return found
+    values = np.unique(present)
+    if len(values) <= parts:
+        return found | {f"{name} = {value:.4g}": value_N == value for value in values}
     edges = np.unique(np.quantile(present, np.linspace(0, 1, parts + 1)))
-    if len(edges) < 2:
-        return found
     for place, (low, high) in enumerate(itertools.pairwise(edges)):
         last = place == len(edges) - 2
         inside = (value_N >= low) & ((value_N <= high) if last else (value_N < high))
@@ -79,7 +78,7 @@ def cells(columns: Columns) -> Groups:
 def by_column(name: str, column: Sequence[Any], parts: int) -> Groups:
     """Quantiles of a column of numbers, values of one of categories."""
     values = np.asarray(column)
-    if values.dtype.kind in "iuf" and len(np.unique(values[np.isfinite(values.astype(np.float64))])) > parts:
+    if values.dtype.kind in "iuf":
         return bins(name, values.astype(np.float64), parts)
     texts = np.asarray([str(value) for value in column])
     kinds, counts = np.unique(texts, return_counts=True)

@@ -99,8 +99,8 @@ def worse(here_N: np.ndarray, others_N: np.ndarray, binary: bool) -> float:
         return float(stats.hypergeom.sf(wrong_here - 1, len(here_N) + len(others_N), wrong, len(here_N)))
     if here_N.std() == 0 and others_N.std() == 0:
         return 0.0 if here_N.mean() > others_N.mean() else 1.0
-    _, p = stats.ttest_ind(here_N, others_N, equal_var=False, alternative="greater")
-    return float(p)
+    tested: Any = stats.ttest_ind(here_N, others_N, equal_var=False, alternative="greater")
+    return float(tested.pvalue)
 
 
 def holm(sorted_p: list[float]) -> list[float]:
