@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import softmax
-from test_stress_calibration import coins, drawn, times
-from tiny_task import TinyRun
 
 from lamina.data.source import Data
 from lamina.decode import conformal
@@ -17,6 +15,8 @@ from lamina.stress.held import hold
 from lamina.stress.promises_part import broken, promises_part
 from lamina.stress.settings import Settings
 from lamina.verdict import figure
+from test_stress_calibration import coins, drawn, times
+from tiny_task import TinyRun
 
 
 @pytest.mark.parametrize("method", conformal.METHODS)

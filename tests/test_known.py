@@ -13,7 +13,6 @@ import torch
 from scipy.special import logsumexp, softmax
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
-from tiny_task import TinyRun
 
 from lamina.decode import known
 from lamina.decode.conformal import cut_of
@@ -21,6 +20,7 @@ from lamina.decode.known import Known
 from lamina.errors import LaminaError
 from lamina.predict import predict
 from lamina.stress.intervals import accepted_unknown, auroc_interval, wilson
+from tiny_task import TinyRun
 
 
 def outputs(count: int, seed: int = 0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from tiny_task import NAMES, TinyRun
 
 from lamina.data.source import Data
 from lamina.decode.known import Known
@@ -20,6 +19,7 @@ from lamina.stress.calibration_part import calibration_part
 from lamina.stress.held import Held, hold
 from lamina.stress.settings import Settings
 from lamina.task import Columns
+from tiny_task import NAMES, TinyRun
 
 
 def drawn(count: int, classes: int = 5, spread: float = 2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -187,5 +187,5 @@ def test_a_damaged_temperature_is_named(tmp_path: Path, text: str) -> None:
     run = TinyRun(tmp_path / "run")
     (run.folder / "processor").mkdir(parents=True)
     (run.folder / "processor" / "calibration.json").write_text(text)
-    with pytest.raises(LaminaError, match="calibration.json"):
+    with pytest.raises(LaminaError, match=r"calibration\.json"):
         run.temperature()

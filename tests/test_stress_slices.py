@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from test_stress_calibration import coins, times
-from tiny_task import NAMES, TinyRun
 
 from lamina.data.source import Data
 from lamina.errors import LaminaError
@@ -17,6 +15,8 @@ from lamina.stress.costs_part import cheapest, costs_part, matrix, threshold
 from lamina.stress.held import hold
 from lamina.stress.settings import Settings, check
 from lamina.stress.slices_part import holm, ranked, slices_part, worse
+from test_stress_calibration import coins, times
+from tiny_task import NAMES, TinyRun
 
 
 def test_a_group_whose_labels_were_shuffled_is_the_worst(tmp_path: Path) -> None:

@@ -31,15 +31,16 @@ CLUSTERS = 10
 def groups_of(task: Task, said: Said, batch: Batch | None, least: int, seed: int) -> Groups:
     """Every group of at least `least` examples, and fewer than all. `batch` holds the encoded inputs, for pictures."""
     found: Groups = {}
+    parts = max(2, min(FIFTHS, len(said) // (least + 5)))  # fewer where a fifth would be too small to judge
     if said.kind == "class" and said.truth_N is not None:
         found |= {f"class = {name}": said.truth_N == k for k, name in enumerate(said.names)}
     if said.kind == "number" and said.truth_N is not None:
-        found |= bins("answer", said.truth_N, FIFTHS)
+        found |= bins("answer", said.truth_N, parts)
     modality = task.inputs[0].modality
     if modality == "image" and batch is not None:
-        found |= looks(np.asarray(batch[task.inputs[0].name]))
+        found |= looks(np.asarray(batch[task.inputs[0].name]), parts)
     elif modality == "table":
-        found |= cells({name: said.columns[name] for name in task.asks if name in said.columns})
+        found |= cells({name: said.columns[name] for name in task.asks if name in said.columns}, parts)
     if said.features_ND is not None and len(said) >= CLUSTERS * least:
         found |= clusters(said.features_ND, seed)
     return {name: inside for name, inside in found.items() if least <= inside.sum() < len(said)}
@@ -61,12 +62,12 @@ def bins(name: str, value_N: np.ndarray, parts: int) -> Groups:
     return found
 
 
-def cells(columns: Columns) -> Groups:
+def cells(columns: Columns, parts: int = FIFTHS) -> Groups:
     """By each column of a table, and by pairs of columns in three bins each."""
     found: Groups = {}
     coarse: list[Groups] = []
     for name, column in columns.items():
-        found |= by_column(name, column, FIFTHS)
+        found |= by_column(name, column, parts)
         if len(coarse) < MOST_PAIRED:
             coarse.append(by_column(name, column, THIRDS))
     for one, other in itertools.combinations(coarse, 2):
@@ -86,7 +87,7 @@ def by_column(name: str, column: Sequence[Any], parts: int) -> Groups:
     return {f"{name} = {kind}": texts == kind for kind in common}
 
 
-def looks(x_NCHW: np.ndarray) -> Groups:
+def looks(x_NCHW: np.ndarray, parts: int = FIFTHS) -> Groups:
     """By brightness, contrast and sharpness of pictures."""
     gray_NHW = x_NCHW.astype(np.float32).mean(1)
     measures: Mapping[str, np.ndarray] = {
@@ -96,7 +97,7 @@ def looks(x_NCHW: np.ndarray) -> Groups:
     }
     found: Groups = {}
     for name, value_N in measures.items():
-        found |= bins(name, value_N.astype(np.float64), FIFTHS)
+        found |= bins(name, value_N.astype(np.float64), parts)
     return found
 
 

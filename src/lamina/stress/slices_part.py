@@ -33,14 +33,14 @@ MEASURES = {"class": "share of wrong answers", "number": "mean absolute error", 
 def slices_part(held: Held, settings: Settings) -> Verdict:
     """The groups where it is worst, and in words the worst that chance does not explain."""
     if not settings.slices:
-        return Verdict("stress", (), {}, skipped={"slices": "not asked for (--no-slices)"})
+        return Verdict("stress", skipped={"slices": "not asked for (--no-slices)"})
     test = held.test
     error_N = test.error_N
     if error_N is None or len(test) < 2 * LEAST:
-        return Verdict("stress", (), {}, skipped={"slices": f"groups need {2 * LEAST} labelled examples; there are {len(test)}"})
+        return Verdict("stress", skipped={"slices": f"groups need {2 * LEAST} labelled examples; there are {len(test)}"})
     groups = groups_of(held.run.task, test, first_input(held), LEAST, settings.seed)
     if not groups:
-        return Verdict("stress", (), {}, skipped={"slices": f"no group holds {LEAST} examples and fewer than all"})
+        return Verdict("stress", skipped={"slices": f"no group holds {LEAST} examples and fewer than all"})
     rows = ranked(error_N, groups, test.kind == "class", settings.confidence)
     overall, measure = float(error_N.mean()), MEASURES[test.kind]
     real = [row for row in rows if row["p_holm"] < LEVEL]
