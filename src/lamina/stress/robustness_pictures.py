@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lamina.drawing import new_figure, save
+from lamina.drawing import COLORS, new_figure, save
 from lamina.modalities.corrupt_image import corrupt
 
 SHEET_SIDE = 96
@@ -16,22 +16,20 @@ SHEET_SIDE = 96
 
 def curves(path: Path, metric: str, clean: float, values: dict[str, dict[int, float]]) -> Path:
     """The metric by severity, a line a kind, the mean in black."""
-    figure = new_figure(7.0, 4.5)
-    axes = figure.add_subplot()
+    figure, (axes,) = new_figure(7.5, 4.5)
     severities = sorted({severity for row in values.values() for severity in row})
-    styles = ("-", "--", ":")
     for place, (kind, row) in enumerate(values.items()):
+        style = ("-", "--", ":")[place // len(COLORS) % 3]
         points = sorted(row.items())
         x, y = [0, *(s for s, _ in points)], [clean, *(v for _, v in points)]
-        axes.plot(x, y, styles[place // 10 % 3], linewidth=1, label=kind.replace("_", " "))
+        axes.plot(x, y, style, linewidth=1, label=kind.replace("_", " "))
     mean = [clean, *(float(np.mean([row[s] for row in values.values() if s in row])) for s in severities)]
     axes.plot([0, *severities], mean, color="black", linewidth=2.5, label="mean")
     axes.set_xlabel("severity (0: clean)")
     axes.set_ylabel(metric)
     axes.set_xticks([0, *severities])
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    save(figure, path)
-    return path
+    return save(figure, path)
 
 
 def sheet(path: Path, pixels_1CHW: np.ndarray, kinds: list[str], seed: int) -> Path:
@@ -49,12 +47,10 @@ def sheet(path: Path, pixels_1CHW: np.ndarray, kinds: list[str], seed: int) -> P
 
 def robustness(path: Path, robust: dict[str, float], clean: float) -> Path:
     """The share of examples that stay right, a bar an attack."""
-    figure = new_figure(6.0, 0.45 * len(robust) + 1.4)
-    axes = figure.add_subplot()
+    figure, (axes,) = new_figure(6.0, 0.4 * len(robust) + 1.4)
     names = ["clean", *robust]
     shares = [clean, *robust.values()]
     axes.barh(names[::-1], shares[::-1])
     axes.set_xlim(0, 1)
     axes.set_xlabel("share answered rightly")
-    save(figure, path)
-    return path
+    return save(figure, path)
