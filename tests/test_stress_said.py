@@ -114,7 +114,7 @@ def test_every_part_over_pictures(pictures: Run) -> None:
     assert covered == pytest.approx(promised.figures["coverage_lac"]["value"], abs=0.01)
     noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
     told = np.mean([answer["unknown"] for answer in predict(pictures, list(noise), device="cpu")])
-    expected = next(row["told_unknown"] for row in unknown.tables["unknown_inputs"]
+    expected = next(row["told"] for row in unknown.tables["unknown_inputs"]
                     if row["unknown"] == "noise" and row["method"] == unknown.details["unknown_method"])  # fmt: skip
     assert told == pytest.approx(expected, abs=0.3)
     pictures.forget()
@@ -216,6 +216,23 @@ def test_judging_on_what_was_fitted_is_warned_of(tmp_path: Path) -> None:
     data = Data(coins(100, 1), coins(0, 2), coins(300, 3), coins(50, 4), fingerprint="own")
     held = hold(TinyRun(tmp_path / "run", data=data), None, Settings(part="calibration"), times(1), 64)
     assert "better than it is" in held.warnings[0]
+
+
+def test_a_batch_too_large_for_memory_is_halved() -> None:
+    def small(x_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        if len(x_B) > 10:
+            raise RuntimeError("can't allocate memory")
+        return {"logits": torch.stack([-x_B, x_B], 1)}
+
+    columns = coins(64, 0)
+    halved, whole = ask(Tiny(), small, columns, 64), ask(Tiny(), times(1), columns, 64)
+    assert halved.logits_NK is not None and (halved.logits_NK == whole.logits_NK).all() and len(halved) == 64
+
+    def broken(x_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        ask(Tiny(), broken, columns, 64)
 
 
 def test_samples_keep_their_order_and_are_the_same_again() -> None:

@@ -17,6 +17,7 @@ from lamina.stress.promises_part import promises_part
 from lamina.stress.settings import Settings, check
 from lamina.stress.slices_part import slices_part
 from lamina.stress.unknown_part import unknown_part
+from lamina.train.precision import pick_device
 from lamina.verdict import Verdict, joined
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def stress(
     examples = held.test.columns
     parts = [
         corruption_part(run, examples, settings, held.forward),
-        attack_part(run, examples, settings, run.model()),
+        attack_part(run, examples, settings, run.model().to(pick_device(device))),
         calibrated,
         unknown_part(held, settings),
         promises_part(held, settings),

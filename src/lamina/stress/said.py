@@ -88,7 +88,7 @@ def ask(
                 batch = task.encode(rows, "evaluate")
             else:
                 batch = task.encode({name: column for name, column in rows.items() if name in task.asks}, "predict")
-            parts.append(asked(task, forward, batch, labelled))
+            parts += asked_within_memory(task, forward, batch, labelled)
             advance(length(rows))
     return gathered(columns, parts)
 
@@ -97,7 +97,20 @@ def ask_batch(task: Task, forward: Forward, batch: Batch, batch_size: int = 256)
     """Ask about inputs that are encoded already, without labels."""
     count = len(next(iter(batch.values())))
     pieces = [{name: x[start : start + batch_size] for name, x in batch.items()} for start in range(0, count, batch_size)]
-    return gathered({"row": range(count)}, [asked(task, forward, piece, False) for piece in pieces])
+    parts = [part for piece in pieces for part in asked_within_memory(task, forward, piece, False)]
+    return gathered({"row": range(count)}, parts)
+
+
+def asked_within_memory(task: Task, forward: Forward, batch: Batch, labelled: bool) -> list[dict[str, Any]]:
+    """One batch, in halves where memory does not suffice."""
+    try:
+        return [asked(task, forward, batch, labelled)]
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; a processor says "can't allocate memory"
+        count = len(next(iter(batch.values())))
+        if count < 2 or not (isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)):
+            raise
+    halves = ({name: x[: count // 2] for name, x in batch.items()}, {name: x[count // 2 :] for name, x in batch.items()})
+    return [part for half in halves for part in asked_within_memory(task, forward, half, labelled)]
 
 
 def asked(task: Task, forward: Forward, batch: Batch, labelled: bool) -> dict[str, Any]:

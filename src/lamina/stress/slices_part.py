@@ -26,7 +26,8 @@ from lamina.verdict import Verdict, figure
 LEAST = 30
 """Examples in a group, at least."""
 LEVEL = 0.05
-SHOWN = 20
+SHOWN, SHOWN_OF_CHANCE = 20, 5
+"""Rows of the table: groups that are worse, and after them some that chance explains."""
 MEASURES = {"class": "share of wrong answers", "number": "mean absolute error", "other": "mean loss"}
 
 
@@ -45,7 +46,8 @@ def slices_part(held: Held, settings: Settings) -> Verdict:
     overall, measure = float(error_N.mean()), MEASURES[test.kind]
     real = [row for row in rows if row["p_holm"] < LEVEL]
     worst = max(real, key=lambda row: row["value"]) if real else None
-    shown = [*sorted(real, key=lambda row: -row["value"]), *(row for row in rows if row["p_holm"] >= LEVEL)][:SHOWN]
+    chance = [row for row in rows if row["p_holm"] >= LEVEL][:SHOWN_OF_CHANCE]
+    shown = [*sorted(real, key=lambda row: -row["value"]), *chance][:SHOWN]
     figures = {"slices_looked_at": figure(len(rows)), "slices_worse": figure(len(real))}
     if worst:
         figures["worst_slice_error"] = figure(worst["value"], worst["low"], worst["high"])

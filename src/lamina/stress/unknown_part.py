@@ -70,7 +70,7 @@ def unknown_part(held: Held, settings: Settings, named: Mapping[str, Batch] | No
             score_M = scored(known, said)
             choosing[name].append(accepted_unknown(scores[name]["fit"], score_M[half], settings.accepted))
             row = judged(name, label, scores[name]["test"], score_M[~half], settings)
-            rows.append({**row, "told_unknown": float((score_M[~half] > cut_of(scores[name]["fit"], settings.accepted)).mean())})
+            rows.append({**row, "told": float((score_M[~half] > cut_of(scores[name]["fit"], settings.accepted)).mean())})
     best = min(methods, key=lambda name: (float(np.mean(choosing[name])), METHODS.index(name)))
     cut = cut_of(scores[best]["fit"], settings.accepted)
     known = replace(methods[best], cut=cut, about={**methods[best].about, "accepted": settings.accepted, "examples": len(train)})
@@ -83,7 +83,7 @@ def unknown_part(held: Held, settings: Settings, named: Mapping[str, Batch] | No
         "stress",
         (sentence(best, mine, passed / len(held.test), settings, bool(keep)),),
         figures_of(rows, best, passed, len(held.test), settings),
-        tables={"unknown_inputs": rows},
+        tables={"unknown_inputs": [{k: v for k, v in row.items() if not k.startswith("fpr95_")} for row in rows]},
         warnings=warnings_of(mine, bool(settings.unknown or named), cut),
         skipped=useless,
         details={"unknown_method": best, "unknown_cut": cut if np.isfinite(cut) else None},
@@ -150,7 +150,7 @@ def figures_of(rows: list[dict[str, Any]], best: str, passed: int, count: int, s
 
 def sentence(best: str, rows: list[dict[str, Any]], passing: float, settings: Settings, kept: bool) -> str:
     """How well the best method tells, in words."""
-    told = ", ".join(f"{row['told_unknown']:.0%} of {row['unknown']}" for row in rows)
+    told = ", ".join(f"{row['told']:.0%} of {row['unknown']}" for row in rows)
     known = f"while it passes {passing:.0%} of inputs like those of training as known"
     then = "predict says so from now on" if kept else "not kept"
     return f"The best of the methods ({best}) tells {told} as unknown, {known}; {then}."
