@@ -87,7 +87,7 @@ def once(path: Path, classes: Sequence[str], flags: dict[str, Any], seed: int) -
         calibrated = calibration_part(held, settings)
         plain = held
         held = held.at(calibrated.details["temperature"])
-        batch = run.task.encode({"image": strangers}, "predict")
+        batch = run.task.encode({"image": strangers}, "predict")  # type: ignore[dict-item]
         rng = np.random.default_rng(seed)
         some = held.test.rows(np.sort(rng.permutation(len(held.test))[:2000])).columns
         sets = {f"held out: {', '.join(classes)}": batch, **dict(substitutes(run.task, some, False, seed))}

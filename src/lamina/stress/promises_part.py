@@ -82,7 +82,7 @@ def label_promises(held: Held, fitting: Said, settings: Settings) -> Verdict:
         warnings.append(
             f"the promise holds on average, not for every class: of {worst['class']}, sets hold the truth in {worst['lac']:.0%}"
         )
-    if empty > 0:
+    if empty > 0.01:
         warnings.append(
             f"{empty:.1%} of the sets are empty: it is right more often than was promised; ask for more with --coverage"
         )
