@@ -77,7 +77,7 @@ def test_amounts_are_what_they_say(severity: int, table: dict[str, Any]) -> None
     ratio = scaled["weight"] / table["weight"]
     known = np.array([1.0, *UNITS, *(1 / unit for unit in UNITS)])
     assert all(np.isclose(known, r).any() for r in ratio)
-    assert np.mean(ratio != 1) == pytest.approx(STRENGTHS["scale_errors"][severity - 1], abs=0.05)
+    assert np.mean(ratio != 1) == pytest.approx(STRENGTHS["scale_errors"][severity - 1], abs=0.07)
 
 
 def test_swapped_categories_are_others_of_their_column(table: dict[str, Any]) -> None:
