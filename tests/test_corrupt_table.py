@@ -67,7 +67,9 @@ def test_amounts_are_what_they_say(severity: int, table: dict[str, Any]) -> None
     shifted = corrupt(table, NAMES, "shifted_mean", severity)
     assert shifted is not None
     moves = shifted["height"] - table["height"]
-    assert np.nanstd(moves) < 1e-9 and abs(np.nanmean(moves)) == pytest.approx(STRENGTHS["shifted_mean"][severity - 1] * spread(table["height"]))
+    assert np.nanstd(moves) < 1e-9 and abs(np.nanmean(moves)) == pytest.approx(
+        STRENGTHS["shifted_mean"][severity - 1] * spread(table["height"])
+    )
     gone = corrupt(table, NAMES, "missing_values", severity)
     assert gone is not None
     share = np.mean([gone_cell is None for gone_cell in gone["colour"]])

@@ -26,7 +26,9 @@ SHORT: dict[str, Any] = {"steps": 12, "checkpoint_steps": 4}
 HARD: dict[str, Any] = {"sam": 0.05, "adversarial": 20.0, "adversarial_steps": 2}
 
 
-@pytest.mark.parametrize("changes", [{"sam": 0.05}, {"adversarial": 20.0, "adversarial_steps": 2}, HARD], ids=["sam", "adversarial", "both"])
+@pytest.mark.parametrize(
+    "changes", [{"sam": 0.05}, {"adversarial": 20.0, "adversarial_steps": 2}, HARD], ids=["sam", "adversarial", "both"]
+)
 def test_resumed_is_bit_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
     """With accumulation, dropout and an average of the weights, as in the plain case."""
     from test_resume import SETTINGS
@@ -77,7 +79,9 @@ def mean_loss(model: nn.Module, *batches: dict[str, torch.Tensor]) -> torch.Tens
 def test_sam_is_equation_two_and_three(accumulate: int) -> None:
     """Against the formula by hand: SGD at the gradient of w + rho g / |g|. Accumulated batches of unequal size count by examples."""
     batches = [batch(8, 1), batch(5, 2)][:accumulate]
-    recipe = Recipe(optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant", warmup=0.0, sam=0.5, accumulate=accumulate)
+    recipe = Recipe(
+        optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant", warmup=0.0, sam=0.5, accumulate=accumulate
+    )
     model = linear()
     by_hand = copy.deepcopy(model)
     first = torch.autograd.grad(mean_loss(by_hand, *batches), list(by_hand.parameters()))
@@ -88,7 +92,9 @@ def test_sam_is_equation_two_and_three(accumulate: int) -> None:
             parameter += 0.5 * gradient / norm
     second = torch.autograd.grad(mean_loss(moved, *batches), list(moved.parameters()))
     loss, _ = learner(model, recipe, *batches).step(0, 0.0)
-    assert loss == pytest.approx(float(mean_loss(by_hand, *batches)), rel=1e-5), "what is logged is the loss at the weights themselves"
+    assert loss == pytest.approx(float(mean_loss(by_hand, *batches)), rel=1e-5), (
+        "what is logged is the loss at the weights themselves"
+    )
     for parameter, start, gradient in zip(model.parameters(), by_hand.parameters(), second, strict=True):
         assert torch.allclose(parameter, start - 0.1 * gradient, atol=1e-6)
 
@@ -118,7 +124,9 @@ def test_sam_counts_batch_statistics_once_and_survives_what_is_no_number() -> No
     before = {name: t.clone() for name, t in broken.state_dict().items()}
     made = learner(broken, recipe, batch(8, 1))
     made.step(0, 0.0)
-    assert made.skipped == 1 and all(torch.equal(t.nan_to_num(), before[name].nan_to_num()) for name, t in broken.state_dict().items())
+    assert made.skipped == 1 and all(
+        torch.equal(t.nan_to_num(), before[name].nan_to_num()) for name, t in broken.state_dict().items()
+    )
 
 
 def test_an_adversary_raises_the_loss_within_its_bounds_and_disturbs_nothing() -> None:
@@ -173,7 +181,9 @@ def test_tables_are_attacked_in_spreads_of_training_rows(tmp_path: Path) -> None
     assert not all(torch.equal(a, weights(plain)[name]) for name, a in weights(run).items())
 
 
-@pytest.mark.parametrize(("field", "value"), [("sam", -0.1), ("sam", float("nan")), ("adversarial", -1.0), ("adversarial_steps", 0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("sam", -0.1), ("sam", float("nan")), ("adversarial", -1.0), ("adversarial_steps", 0)]
+)
 def test_settings_that_make_no_sense_are_named(field: str, value: float) -> None:
     with pytest.raises(LaminaError, match="--" + field.replace("_", "-")):
         check_recipe(Recipe(**{field: value}))  # type: ignore[arg-type]
@@ -188,7 +198,7 @@ def test_adversarial_training_keeps_more_robust_accuracy(tmp_path: Path) -> None
     kept = {}
     for name, changes in (("plain", {}), ("adversarial", {"adversarial": 25.5, "adversarial_steps": 4})):
         run = lamina.train("image-classification", out=str(tmp_path / name), **common, **changes)
-        test = {column: values[:100] if not isinstance(values, list) else values[:100] for column, values in arrays(run.data().test).items()}
+        test = {column: values[:100] for column, values in arrays(run.data().test).items()}
         found = attack(run.task, run.model(), test, "linf", 25.5, steps=15, restarts=1, queries=100)
         robust = np.logical_and.reduce([found.right & ~mask for mask in found.fooled.values()])
         kept[name] = (float(found.right.mean()), float(robust.mean()))

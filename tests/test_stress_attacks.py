@@ -184,7 +184,10 @@ def test_an_example_is_robust_only_if_it_withstands_all(tmp_path: Path) -> None:
 
 def test_a_larger_ball_never_leaves_more_robust(tmp_path: Path) -> None:
     model = linear()
-    kept = [verdict(Pictures(), model, examples(model), tmp_path, eps=eps).figures["robust_accuracy"]["value"] for eps in (0.01, 6.0, 25.0, 120.0)]
+    kept = [
+        verdict(Pictures(), model, examples(model), tmp_path, eps=eps).figures["robust_accuracy"]["value"]
+        for eps in (0.01, 6.0, 25.0, 120.0)
+    ]
     assert kept[0] == 1.0 and kept == sorted(kept, reverse=True) and kept[-1] == 0.0
 
 
@@ -199,7 +202,9 @@ def rows_task(regression: bool = False) -> tuple[Rows, dict[str, Any]]:
     columns["large"][:5] = np.nan
     said = np.nan_to_num(columns["small"] * 100 + columns["large"] / 100)
     columns["label"] = said + rng.normal(0, 0.1, 60) if regression else (columns["small"] > 0).astype(int)
-    return Rows(classes=2, encoder=TableEncoder.fit(columns, ["small", "large", "colour", "flat"]), regression=regression), columns
+    return Rows(
+        classes=2, encoder=TableEncoder.fit(columns, ["small", "large", "colour", "flat"]), regression=regression
+    ), columns
 
 
 class RowsModel(nn.Module):
@@ -208,8 +213,8 @@ class RowsModel(nn.Module):
         self.regression = regression
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        value = 100 * x[:, 0] + x[:, 1].nan_to_num() / 100
-        return {"value": value[:, None]} if self.regression else {"logits": torch.stack([-100 * x[:, 0], 100 * x[:, 0]], 1)}
+        small, large = 100 * x[:, 0].nan_to_num(), x[:, 1].nan_to_num() / 100
+        return {"value": (small + large)[:, None]} if self.regression else {"logits": torch.stack([-small, small], 1)}
 
 
 def test_tables_are_attacked_in_spreads_and_keep_their_categories() -> None:

@@ -98,9 +98,25 @@ def test_rows(tmp_path: Path, regression: bool) -> None:
         assert rows["gaussian_noise"]["5"] > rows["gaussian_noise"]["1"] > made.figures["corruption_clean"]["value"]
         assert made.figures["corruption_worst"]["value"] == max(row["mean"] for row in rows.values())
     else:
-        assert rows["gaussian_noise"]["5"] < rows["gaussian_noise"]["1"] < made.figures["corruption_clean"]["value"]
+        assert rows["gaussian_noise"]["5"] < rows["gaussian_noise"]["1"] <= made.figures["corruption_clean"]["value"]
     assert rows["swapped_categories"]["drop"] == 0, "the model does not look at the category"
     assert list(made.pictures) == ["corruptions"]
+
+
+def test_a_metric_that_is_no_number_is_told_and_left_out(tmp_path: Path) -> None:
+    """A model that answers missing cells with what is no number."""
+    task, columns = rows_task(regression=True)
+
+    class Judged(type(task)):
+        headline = ("mse", "min")
+
+        def metrics(self, examples: Any, predictions: Any) -> dict[str, float]:
+            return {"mse": float(np.mean((np.asarray(examples["label"]) - np.asarray(predictions["label"])) ** 2))}
+
+    judged = Judged(classes=2, encoder=task.encoder, regression=True)
+    made = verdict(judged, columns, lambda x: {"value": 100 * x[:, :1]}, tmp_path)
+    assert made.warnings[0] == "under missing values its mse is not a number" and "corruption_missing_values" not in made.figures
+    assert np.isfinite(made.figures["corruption"]["value"])
 
 
 def test_what_a_table_lacks_is_said(tmp_path: Path) -> None:
@@ -125,7 +141,9 @@ def test_what_does_not_apply_is_said(tmp_path: Path) -> None:
 
 def test_fewer_examples_and_quick_are_said(tmp_path: Path) -> None:
     model = linear()
-    made = verdict(Pictures(), examples(model, 150), model, tmp_path, quick=True, corruption_examples=500, severities=(1, 2, 3, 4, 5))
+    made = verdict(
+        Pictures(), examples(model, 150), model, tmp_path, quick=True, corruption_examples=500, severities=(1, 2, 3, 4, 5)
+    )
     assert made.skipped["corruptions of all examples"] == "100 of 150 were corrupted"
     assert {"1", "3", "5"} <= set(made.tables["corruptions"][0]) and "2" not in made.tables["corruptions"][0]
 
