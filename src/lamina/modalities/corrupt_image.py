@@ -126,7 +126,7 @@ def fog(x: np.ndarray, entry: tuple[float, float], scale: float, draws: Draws) -
     """Drifting fog, of which the brightest places stay as bright as they were."""
     thickness, decay = entry
     brightest = x.max((1, 2, 3), keepdims=True)
-    clouds = plasma(draws, *x.shape[2:], decay)[:, None]
+    clouds = plasma(draws, x.shape[2], x.shape[3], decay)[:, None]
     return (x + thickness * clouds) * brightest / (brightest + thickness)
 
 
