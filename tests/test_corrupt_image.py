@@ -16,7 +16,6 @@ from lamina.modalities.corrupt_strengths import SIDES, strength
 from picture_making import scene
 
 
-
 def scenes(count: int, channels: int, side: int) -> np.ndarray:
     """uint8 (N, C, H, W) of smooth pictures."""
     made = np.stack([scene(seed, side) for seed in range(count)]).transpose(0, 3, 1, 2)
@@ -58,7 +57,9 @@ def test_a_picture_is_corrupted_the_same_in_any_company(kind: str, colour: np.nd
     assert np.array_equal(corrupt(colour, kind, 3), together)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"}))
+@pytest.mark.parametrize(
+    "kind", sorted(set(KINDS) - {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"})
+)
 def test_another_seed_draws_anew(kind: str, colour: np.ndarray) -> None:
     assert not np.array_equal(corrupt(colour, kind, 3, seed=1), corrupt(colour, kind, 3, seed=2))
 
@@ -111,7 +112,10 @@ def test_contrast_brightness_pixelate_and_jpeg_equal_plain_code(colour: np.ndarr
     """Against the lines of the published code, picture by picture."""
     x = colour[0].transpose(1, 2, 0)
     mean = (x / 255).mean((0, 1), keepdims=True)
-    assert distance(corrupt(colour[:1], "contrast", 3)[0].transpose(1, 2, 0), np.clip((x / 255 - mean) * 0.4 + mean, 0, 1) * 255) < 0.51
+    assert (
+        distance(corrupt(colour[:1], "contrast", 3)[0].transpose(1, 2, 0), np.clip((x / 255 - mean) * 0.4 + mean, 0, 1) * 255)
+        < 0.51
+    )
     file = io.BytesIO()
     Image.fromarray(x).save(file, "JPEG", quality=58)
     assert np.array_equal(corrupt(colour[:1], "jpeg_compression", 3)[0].transpose(1, 2, 0), np.asarray(Image.open(file)))
@@ -155,7 +159,12 @@ def test_motion_keeps_a_flat_picture_and_goes_one_way() -> None:
     point = np.zeros((1, 1, 16, 16), np.float32)
     point[0, 0, 8, 8] = 1.0
     trail = moved(point, np.array([0.0]), 6, 2)[0, 0]
-    assert trail[8, 8] == trail.max() and trail[8, :8].sum() > 0.5 and trail[8, 9:].sum() == 0 and trail.sum() == pytest.approx(1, abs=1e-3)
+    assert (
+        trail[8, 8] == trail.max()
+        and trail[8, :8].sum() > 0.5
+        and trail[8, 9:].sum() == 0
+        and trail.sum() == pytest.approx(1, abs=1e-3)
+    )
 
 
 def test_clouds_fill_their_range_and_differ() -> None:

@@ -51,10 +51,17 @@ def test_every_severity_hits_what_weaker_ones_hit_and_more(kind: str, table: dic
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same(kind: str, table: dict[str, Any]) -> None:
-    one, same, other = (corrupt(table, NAMES, kind, 4, seed) for seed in (1, 1, 2))
-    assert one is not None and same is not None and other is not None
+    one, same, *others = (corrupt(table, NAMES, kind, 4, seed) for seed in (1, 1, 2, 3, 4, 5, 6, 7))
+    assert one is not None and same is not None
     assert all(not changed(one[name], same[name]).any() for name in NAMES)
-    assert any(changed(one[name], other[name]).any() for name in NAMES)
+    assert any(other is not None and changed(one[name], other[name]).any() for name in NAMES for other in others)
+
+
+def test_noise_is_not_that_of_data_made_with_the_same_seed() -> None:
+    """(0, 0) and 0 seed the same stream in numpy: noise that repeats the data only scales it."""
+    data = {"x": np.random.default_rng(0).normal(size=500)}
+    made = corrupt(data, ["x"], "gaussian_noise", 5)
+    assert made is not None and abs(np.corrcoef(made["x"] - data["x"], data["x"])[0, 1]) < 0.15
 
 
 @pytest.mark.parametrize("severity", [1, 5])
@@ -67,7 +74,9 @@ def test_amounts_are_what_they_say(severity: int, table: dict[str, Any]) -> None
     shifted = corrupt(table, NAMES, "shifted_mean", severity)
     assert shifted is not None
     moves = shifted["height"] - table["height"]
-    assert np.nanstd(moves) < 1e-9 and abs(np.nanmean(moves)) == pytest.approx(STRENGTHS["shifted_mean"][severity - 1] * spread(table["height"]))
+    assert np.nanstd(moves) < 1e-9 and abs(np.nanmean(moves)) == pytest.approx(
+        STRENGTHS["shifted_mean"][severity - 1] * spread(table["height"])
+    )
     gone = corrupt(table, NAMES, "missing_values", severity)
     assert gone is not None
     share = np.mean([gone_cell is None for gone_cell in gone["colour"]])
@@ -77,7 +86,7 @@ def test_amounts_are_what_they_say(severity: int, table: dict[str, Any]) -> None
     ratio = scaled["weight"] / table["weight"]
     known = np.array([1.0, *UNITS, *(1 / unit for unit in UNITS)])
     assert all(np.isclose(known, r).any() for r in ratio)
-    assert np.mean(ratio != 1) == pytest.approx(STRENGTHS["scale_errors"][severity - 1], abs=0.05)
+    assert np.mean(ratio != 1) == pytest.approx(STRENGTHS["scale_errors"][severity - 1], abs=0.07)
 
 
 def test_swapped_categories_are_others_of_their_column(table: dict[str, Any]) -> None:

@@ -30,7 +30,10 @@ ICE = (0.87, 0.95, 1.0)
 
 
 def corrupt(pixels_NCHW: np.ndarray, kind: str, severity: int, seed: int = 0) -> np.ndarray:
-    """uint8 pictures (N, C, H, W), C of 1 or 3, as uint8 of the same shape. Raises LaminaError for an unknown kind or severity."""
+    """uint8 pictures (N, C, H, W), C of 1 or 3, as uint8 of the same shape.
+
+    Raises LaminaError for an unknown kind or severity.
+    """
     if kind not in KINDS:
         raise LaminaError(f"kind: expected one of {', '.join(KINDS)}; got {kind!r}")
     if severity not in range(1, 6):
@@ -114,7 +117,7 @@ def frost(x: np.ndarray, entry: tuple[float, float], scale: float, draws: Draws)
     kept, ice = entry
     height, width = x.shape[2:]
     ridges = [1 - np.abs(2 * plasma(draws, height, width, decay) - 1) for decay in (1.8, 2.4)]
-    crystals = 0.25 + 0.75 * np.maximum(*ridges) ** 3
+    crystals = 0.25 + 0.75 * np.maximum(ridges[0], ridges[1]) ** 3
     tint = np.asarray(ICE if x.shape[1] == 3 else (np.mean(ICE),), np.float32)[:, None, None]
     return kept * x + ice * tint * crystals[:, None]
 
@@ -123,7 +126,7 @@ def fog(x: np.ndarray, entry: tuple[float, float], scale: float, draws: Draws) -
     """Drifting fog, of which the brightest places stay as bright as they were."""
     thickness, decay = entry
     brightest = x.max((1, 2, 3), keepdims=True)
-    clouds = plasma(draws, *x.shape[2:], decay)[:, None]
+    clouds = plasma(draws, x.shape[2], x.shape[3], decay)[:, None]
     return (x + thickness * clouds) * brightest / (brightest + thickness)
 
 
@@ -148,7 +151,7 @@ def elastic_transform(x: np.ndarray, entry: tuple[float, float, float], scale: f
     corners = middle + reach * np.array([[1, 1], [1, -1], [-1, -1]])
     moved_to = corners + draws.uniform(3, 2, low=-stretch, high=stretch)
     back_N32 = np.linalg.solve(np.concatenate([moved_to, np.ones((count, 3, 1))], 2), np.broadcast_to(corners, (count, 3, 2)))
-    place_NHW2 = np.broadcast_to(np.stack(np.mgrid[:height, :width], -1), (count, height, width, 2)).astype(np.float64)
+    place_NHW2 = np.broadcast_to(np.moveaxis(np.indices((height, width)), 0, -1), (count, height, width, 2)).astype(np.float64)
     if bend:
         shifts = draws.uniform(2, height, width, low=-1, high=1)
         place_NHW2 = place_NHW2 + np.moveaxis(bend * gaussian(shifts, smooth, "reflect", truncate=3), 1, -1)
@@ -180,7 +183,7 @@ def jpeg_compression(x: np.ndarray, quality: int, scale: float, draws: Draws) ->
 
 def gray(x: np.ndarray) -> np.ndarray:
     """Brightness (N, 1, H, W): the luma of red, green and blue (ITU-R BT.601)."""
-    return x if x.shape[1] == 1 else np.tensordot(np.float32([0.299, 0.587, 0.114]), x, (0, 1))[:, None]
+    return x if x.shape[1] == 1 else np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), x, (0, 1))[:, None]
 
 
 def _each(x: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:

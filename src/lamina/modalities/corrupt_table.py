@@ -29,6 +29,8 @@ STRENGTHS: dict[str, tuple[float, float, float, float, float]] = {
     "permuted_columns": (0.05, 0.1, 0.2, 0.35, 0.5),  # share of columns, at least one
 }
 KINDS = tuple(STRENGTHS)
+STREAM = 20_190_328
+"""Sets these draws apart from those of other code: data made up with the same seed must not meet its own noise again."""
 UNITS = (2.54, 10.0, 100.0, 1000.0)
 """Mistaken units: inches and centimetres, and powers of ten."""
 
@@ -44,7 +46,7 @@ def corrupt(columns: Mapping[str, Any], names: Sequence[str], kind: str, severit
         raise LaminaError(f"severity: expected a whole number from 1 to 5; got {severity}")
     table = {name: plain(columns[name]) for name in names}
     numbers = [name for name in names if table[name].dtype != object and spread(table[name]) > 0]
-    rng = np.random.default_rng((seed, KINDS.index(kind)))
+    rng = np.random.default_rng((seed, 1 + KINDS.index(kind), STREAM))
     return CHANGES[kind](table, numbers, STRENGTHS[kind][severity - 1], rng)
 
 

@@ -190,8 +190,8 @@ def told(
     masked = int(best.sum()) - int(robust[asking].sum())
     if masked > 0:
         warnings.append(
-            f"gradient masking: {asking}, which only asks questions, leaves {int(robust[asking].sum())} of {count} examples right, "
-            f"all gradient attacks together {int(best.sum())}: do not trust robustness against gradients"
+            f"gradient masking: {asking}, which only asks questions, leaves {int(robust[asking].sum())} of {count} examples "
+            f"right, all gradient attacks together {int(best.sum())}: do not trust robustness against gradients"
         )
     figures = {
         "robust_accuracy": share(all_robust, settings.confidence),
@@ -203,7 +203,10 @@ def told(
         f"Of {count:,} examples it answers {100 * clean:.1f}% rightly, and {100 * kept['value']:.1f}% "
         f"({100 * kept['low']:.1f} to {100 * kept['high']:.1f}) still when each is changed on purpose within {ball}.",
     )
-    rows = [{"attack": name, "robust": float(mask.mean()), "fooled": int(attacked.fooled[name].sum())} for name, mask in robust.items()]
+    rows = [
+        {"attack": name, "robust": float(mask.mean()), "fooled": int(attacked.fooled[name].sum())}
+        for name, mask in robust.items()
+    ]
     from lamina.stress.robustness_pictures import robustness
 
     path = run.pictures("stress") / "attacks.svg"
@@ -219,8 +222,9 @@ def of_losses(
     *by_gradient, asking = attacked.loss
     best = np.maximum.reduce([attacked.loss[name] for name in by_gradient])
     if attacked.loss[asking].mean() > 1.01 * best.mean():
+        reached = shown(float(attacked.loss[asking].mean()))
         warnings.append(
-            f"gradient masking: {asking}, which only asks questions, drives the loss to {shown(float(attacked.loss[asking].mean()))}, "
+            f"gradient masking: {asking}, which only asks questions, drives the loss to {reached}, "
             f"all gradient attacks together to {shown(float(best.mean()))}"
         )
     clean, after = float(attacked.clean_loss.mean()), float(worst.mean())

@@ -86,11 +86,16 @@ def told(
     """The verdict over what was measured: `values` of the headline metric by kind and severity, `draws` of each."""
     metric, better = run.task.headline
     means = {kind: float(np.mean(list(row.values()))) for kind, row in values.items()}
+    broken = [kind for kind, value in means.items() if not np.isfinite(value)]
+    warnings = tuple(f"under {kind.replace('_', ' ')} its {metric} is not a number" for kind in broken)
+    means = {kind: value for kind, value in means.items() if kind not in broken}
+    if not means:
+        return Verdict("stress", (), {}, warnings=warnings, skipped=skipped, seconds=seconds)
     mean = float(np.mean(list(means.values())))
     mean_draws = {kind: np.mean(drawn, axis=0) for kind, drawn in draws.items()}
     worst = (min if better == "max" else max)(means, key=means.__getitem__)
     bounds = {kind: interval(means[kind], mean_draws[kind], settings.confidence) for kind in means}
-    whole = interval(mean, np.mean(list(mean_draws.values()), axis=0), settings.confidence)
+    whole = interval(mean, np.mean([mean_draws[kind] for kind in means], axis=0), settings.confidence)
     figures = {
         "corruption": whole,
         "corruption_worst": bounds[worst],
@@ -112,7 +117,7 @@ def told(
         f"Under {len(means)} kinds of corruption its {metric} is {kept} on average, against {shown(clean)} on clean inputs.",
         f"Worst is {worst.replace('_', ' ')}: {metric} {shown(means[worst])}.",
     )
-    warnings = tuple(
+    warnings += tuple(
         f"{kind.replace('_', ' ')} alone costs {100 * lost:.0f}% of the {metric} (from {shown(clean)} to {shown(means[kind])})"
         for kind in means
         if (lost := drop(clean, means[kind], better) or 0.0) > 0.5

@@ -105,8 +105,8 @@ def in_embedding_space(task: Task) -> bool:
 def unit_of(task: Task, columns: Columns) -> Tensor | float | None:
     """What a displacement of one means in raw units: 1, or for tables the spread of each column (C,), 0 for categories.
 
-    None where the leaf is an embedding: the unit is then the spread of its values. Raises LaminaError where the columns of a table
-    are not those that it asks for.
+    None where the leaf is an embedding: the unit is then the spread of its values.
+    Raises LaminaError where the columns of a table are not those that it asks for.
     """
     if in_embedding_space(task):
         return None
@@ -129,10 +129,10 @@ def embedding_spread(clean: Tensor) -> float:
 def default_eps(task: Task, norm: Norm, clean: Tensor) -> float:
     """The radius of an attack where none is asked for.
 
-    Pictures: 8/255 of the range for three channels and 0.1 for others in linf; in l2 0.5 and 1.5 of the range at
-    32 x 32 x 3 and 28 x 28 x 1, the sizes of CIFAR-10 and MNIST that these radii are customary for, growing with the root of the number of
-    values. Anything else: a tenth of a unit for every value (a spread of its column, or of the embedding's values),
-    of the range where that is declared and the unit is raw (a hundredth there).
+    Pictures: 8/255 of the range for three channels and 0.1 for others in linf. In l2, 0.5 and 1.5 of the range at
+    32 x 32 x 3 and 28 x 28 x 1, the sizes of CIFAR-10 and MNIST that these radii are customary for, growing with the root
+    of the number of values. Tables and embeddings: a tenth of the spread, for every value. Anything else: a hundredth of
+    the range, for every value.
     """
     spec = task.inputs[0]
     values = clean[0].numel()

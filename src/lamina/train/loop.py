@@ -106,8 +106,8 @@ class Learner:
     def sharpen(self, number: int, batches: list[Batch], denominators: dict[str, Tensor] | None) -> None:
         """Replaces the gradients by those at w + sam * g / |g|, where the loss is about the worst nearby.
 
-        Sharpness-aware minimization (Foret et al. 2021, arXiv:2010.01412, equations 2 and 3): the second backward pass sees the same
-        batches and the same dropout; its batch statistics are not kept, and the weights come back to the bit.
+        Sharpness-aware minimization (Foret et al. 2021, arXiv:2010.01412, equations 2 and 3). The second backward pass sees
+        the same batches and the same dropout; its batch statistics are not kept, and the weights come back to the bit.
         """
         weights = [p for group in self.groups() for p in group["params"] if p.grad is not None]
         if not weights:
