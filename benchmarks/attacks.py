@@ -74,10 +74,10 @@ def theirs(model: nn.Module, norm: str, eps: float, steps: int, queries: int) ->
 
 
 def side_by_side(
-    task: Any, model: nn.Module, batch: dict[str, Tensor], norm: Any, steps: int, queries: int
+    task: Any, model: nn.Module, batch: dict[str, Tensor], norm: Any, eps: float, steps: int, queries: int
 ) -> list[dict[str, Any]]:
     """A row an attack: the accuracy that ours and theirs leave, and the seconds they take."""
-    unit, eps, label = InUnits(model).eval(), RADII[norm], batch["label"]
+    unit, label = InUnits(model).eval(), batch["label"]
     victim = Victim.of(task, model, batch, 1.0, norm, eps)
     rows = []
     with at_rest(model):
@@ -105,7 +105,9 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--training-steps", type=int, default=300)
     parser.add_argument("--norm", nargs="+", choices=list(RADII), default=list(RADII))
-    parser.add_argument("--adversarial", type=float, default=0.0)
+    parser.add_argument("--adversarial", type=float, default=0.0, help="train against PGD of this size, in raw units")
+    parser.add_argument("--radius", type=float, default=1.0, help="times 0.1 of the range in linf, 1.5 in l2")
+    parser.add_argument("--model", default="convnet")
     options = parser.parse_args()
     if importlib.util.find_spec("torchattacks") is None:
         sys.exit("benchmarks.attacks: expected the package torchattacks: pip install --no-deps torchattacks")
@@ -116,7 +118,7 @@ def main() -> int:
             "image-classification",
             data=(images[some].numpy(), labels[some].numpy()),
             out=f"{folder}/run",
-            model_name="convnet",
+            model_name=options.model,
             width=0.25,
             steps=options.training_steps,
             batch_size=64,
@@ -130,7 +132,8 @@ def main() -> int:
         model, task = run.model(), run.task
     held = slice(options.train, options.train + options.examples)
     batch = {"image": images[held], "label": labels[held].long()}
-    rows = [row for norm in options.norm for row in side_by_side(task, model, batch, norm, options.steps, options.queries)]
+    budget = options.steps, options.queries
+    rows = [row for n in options.norm for row in side_by_side(task, model, batch, n, options.radius * RADII[n], *budget)]
     with torch.no_grad():
         clean = float((model(batch["image"])["logits"].argmax(1) == batch["label"]).float().mean())
     print(f"clean {clean:.4f}")

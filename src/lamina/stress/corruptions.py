@@ -136,7 +136,7 @@ def told(
 def drop(clean: float, corrupted: float, better: str) -> float | None:
     """The share of the clean metric that is lost (or, where lower is better, added); None where the clean one is zero."""
     lost = clean - corrupted if better == "max" else corrupted - clean
-    return lost / abs(clean) if clean else None
+    return round(lost / abs(clean), 12) if clean else None
 
 
 def judged(task: Task, forward: Forward, columns: Columns, resamples: int, seed: int) -> tuple[float, np.ndarray]:

@@ -55,7 +55,7 @@ def _searched(
     z = part.space.project(first(part.space, generator))
     loss, fooled = no_gradient(part, z, objective)
     found.see(rows, z, loss, fooled)
-    for query in range(1, queries):
+    for query in range(queries - 1):
         if fooled.any():
             rows, z, loss, part = rows[~fooled], z[~fooled], loss[~fooled], part.take(~fooled)
         if not len(rows):
