@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamina.errors import LaminaError
 from lamina.export.settings import Settings, check
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
     from lamina.export.parity import compare, require
     from lamina.export.session import onnx_forward, program_forward
     from lamina.run import versions
-    from lamina.terminal import progress, say
+    from lamina.terminal import progress
 
     task, temperature = run.task, run.temperature()
     few = take(examples, np.arange(3) % length(examples))  # a size of one would be fixed in the graph
@@ -93,8 +92,6 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
         serving = serving_of(task, folder)
     if isinstance(serving, dict):
         write_runner(serving, folder)
-    else:
-        say(f"no runner: {serving}")
     (folder / "README.txt").write_text(readme(task, model, isinstance(serving, dict)), encoding="utf-8")
     about = {
         "model": model,
@@ -141,7 +138,7 @@ def verdict_of(place: Path, about: dict[str, Any], parity: Parity, size: int, se
     key, difference = parity.worst
     headline = next(iter(parity.run))
     sentences = (
-        f"Exported to {place}: it gives the run's answers on {parity.count - parity.changed:,} of {parity.count:,} test examples.",
+        f"Exported to {place}: the same answers as the run on {parity.count - parity.changed:,} of {parity.count:,} examples.",
         f"No output differs by more than {difference.largest:.2g} ({key}, {difference.share:.1g} of its root mean square).",
         f"{headline} is {parity.exported[headline]:.4f} exported and {parity.run[headline]:.4f} in the run.",
         f"The model takes {size_text(size)}.",

@@ -18,7 +18,7 @@ from lamina.task import Serving, Task
 
 ABOUT = "export.json"
 RUNNER = PACKAGE / "export" / "runner.py"
-PACKAGE_NOTE = '"""Those parts of Lamina that read inputs and make answers, as they stood when the model beside was exported."""\n'
+PACKAGE_NOTE = '"""Those parts of Lamina that read inputs and make answers, as they stood when the model was exported."""\n'
 
 
 def check_place(place: Path) -> None:
@@ -88,7 +88,7 @@ def modules_of(parts: dict[str, Any], folder: Path) -> list[str]:
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the model and of what was learned, which the runner verifies."""
-    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and (p.parent.name == "processor" or p.name.startswith("model."))]
+    paths = [*sorted(folder.glob("model.*")), *sorted(p for p in (folder / "processor").rglob("*") if p.is_file())]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
