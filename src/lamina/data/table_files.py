@@ -232,8 +232,11 @@ def json_objects(content: bytes, file: str, findings: list[Finding]) -> list[tup
 
 
 def _read_parquet(path: Path) -> RawTable:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:  # as beside an exported model
+        raise LaminaError(f"{path}: expected pyarrow, to read Parquet: pip install pyarrow, or save it as CSV") from error
 
     try:
         table = pq.read_table(path)

@@ -67,7 +67,7 @@ class Parity:
 
 
 class Kept:
-    """A Forward that keeps what it said, and how large it was, until it is asked for."""
+    """A Forward that keeps what it said, call by call."""
 
     def __init__(self, forward: Forward) -> None:
         self.forward = forward
