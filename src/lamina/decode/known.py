@@ -97,7 +97,7 @@ def fit_vim(logits_NK: np.ndarray, features_ND: np.ndarray) -> Known:
     _, vectors_DD = np.linalg.eigh(moved_ND.T @ moved_ND / len(moved_ND))  # eigenvalues ascend
     residual_DR = vectors_DD[:, : max(1, x_ND.shape[1] // 2)]
     norm = float(residual_norm(x_ND, origin_D, residual_DR).mean())
-    largest = float(np.abs(z_NK.max(1)).mean())
+    largest = abs(float(z_NK.max(1).mean()))  # below 0 where logits are log probabilities
     alpha = largest / norm if norm > 1e-9 else 0.0
     arrays = {"origin_D": origin_D.astype(np.float32), "residual_DR": residual_DR.astype(np.float32)}
     return Known("vim", about={"alpha": alpha}, arrays=arrays)

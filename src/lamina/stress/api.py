@@ -17,7 +17,7 @@ from lamina.stress.promises_part import promises_part
 from lamina.stress.settings import Settings, check
 from lamina.stress.slices_part import slices_part
 from lamina.stress.unknown_part import unknown_part
-from lamina.verdict import Verdict
+from lamina.verdict import Verdict, joined
 
 if TYPE_CHECKING:
     from lamina.run import Run
@@ -64,28 +64,4 @@ def stress(
         costs_part(held, settings),
         slices_part(held, settings),
     ]
-    return replace(joined(parts, held.warnings), seconds=time.monotonic() - began)
-
-
-def joined(parts: Sequence[Verdict], warnings: Sequence[str] = ()) -> Verdict:
-    """The verdicts of the parts as one, in their order. Raises ValueError where two name the same figure."""
-
-    def together(name: str) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        for part in parts:
-            twice = made.keys() & getattr(part, name).keys()
-            if twice:
-                raise ValueError(f"stress: {name} {sorted(twice)} of two parts have the same name")
-            made |= getattr(part, name)
-        return made
-
-    return Verdict(
-        "stress",
-        tuple(sentence for part in parts for sentence in part.sentences),
-        together("figures"),
-        tables=together("tables"),
-        pictures=together("pictures"),
-        warnings=(*warnings, *(warning for part in parts for warning in part.warnings)),
-        skipped=together("skipped"),
-        details=together("details"),
-    )
+    return replace(joined("stress", [Verdict("stress", warnings=held.warnings), *parts]), seconds=time.monotonic() - began)

@@ -27,13 +27,13 @@ def calibration_part(held: Held, settings: Settings) -> Verdict:
     `held` is at temperature 1. Answers that are no classes are skipped, in words.
     """
     if not settings.calibrate:
-        return Verdict("stress", (), {}, skipped={"calibration": "not asked for (--no-calibrate)"})
+        return Verdict("stress", skipped={"calibration": "not asked for (--no-calibrate)"})
     if held.test.kind != "class":
         return Verdict(
             "stress", (), {}, skipped={"calibration": "only answers that are one of several classes have probabilities"}
         )
     if held.fitting is None:
-        return Verdict("stress", (), {}, skipped={"calibration": "the data has fewer than 20 examples for calibration"})
+        return Verdict("stress", skipped={"calibration": "the data has fewer than 20 examples for calibration"})
     fitting, test = held.fitting, held.test
     assert (
         fitting.logits_NK is not None and fitting.truth_N is not None and test.logits_NK is not None and test.truth_N is not None

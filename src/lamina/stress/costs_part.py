@@ -23,9 +23,9 @@ from lamina.verdict import Verdict, figure
 def costs_part(held: Held, settings: Settings) -> Verdict:
     """The mean cost of an answer: of the most probable class, and of the class of least expected cost."""
     if settings.costs is None:
-        return Verdict("stress", (), {}, skipped={"costs": "no costs were named (--costs 1,10 or a .csv file)"})
+        return Verdict("stress", skipped={"costs": "no costs were named (--costs 1,10 or a .csv file)"})
     if held.test.kind != "class":
-        return Verdict("stress", (), {}, skipped={"costs": "only answers that are one of several classes have a cost matrix"})
+        return Verdict("stress", skipped={"costs": "only answers that are one of several classes have a cost matrix"})
     test = held.test
     assert test.truth_N is not None
     cost_KK = matrix(settings.costs, test.names)

@@ -31,30 +31,30 @@ CLUSTERS = 10
 def groups_of(task: Task, said: Said, batch: Batch | None, least: int, seed: int) -> Groups:
     """Every group of at least `least` examples, and fewer than all. `batch` holds the encoded inputs, for pictures."""
     found: Groups = {}
+    parts = max(2, min(FIFTHS, len(said) // (least + 5)))  # fewer where a fifth would be too small to judge
     if said.kind == "class" and said.truth_N is not None:
         found |= {f"class = {name}": said.truth_N == k for k, name in enumerate(said.names)}
     if said.kind == "number" and said.truth_N is not None:
-        found |= bins("answer", said.truth_N, FIFTHS)
+        found |= bins("answer", said.truth_N, parts)
     modality = task.inputs[0].modality
     if modality == "image" and batch is not None:
-        found |= looks(np.asarray(batch[task.inputs[0].name]))
+        found |= looks(np.asarray(batch[task.inputs[0].name]), parts)
     elif modality == "table":
-        found |= cells({name: said.columns[name] for name in task.asks if name in said.columns})
+        found |= cells({name: said.columns[name] for name in task.asks if name in said.columns}, parts)
     if said.features_ND is not None and len(said) >= CLUSTERS * least:
         found |= clusters(said.features_ND, seed)
     return {name: inside for name, inside in found.items() if least <= inside.sum() < len(said)}
 
 
 def bins(name: str, value_N: np.ndarray, parts: int) -> Groups:
-    """Groups of nearly equal size by quantiles of a number; missing values are a group of their own."""
+    """Groups of nearly equal size by quantiles of a number, or one a value where it has few; missing ones are a group too."""
     missing_N = ~np.isfinite(value_N)
     found = {f"{name} missing": missing_N} if missing_N.any() else {}
     present = value_N[~missing_N]
-    if not len(present):
-        return found
+    values = np.unique(present)
+    if len(values) <= parts:
+        return found | {f"{name} = {value:.4g}": value_N == value for value in values}
     edges = np.unique(np.quantile(present, np.linspace(0, 1, parts + 1)))
-    if len(edges) < 2:
-        return found
     for place, (low, high) in enumerate(itertools.pairwise(edges)):
         last = place == len(edges) - 2
         inside = (value_N >= low) & ((value_N <= high) if last else (value_N < high))
@@ -62,12 +62,12 @@ def bins(name: str, value_N: np.ndarray, parts: int) -> Groups:
     return found
 
 
-def cells(columns: Columns) -> Groups:
+def cells(columns: Columns, parts: int = FIFTHS) -> Groups:
     """By each column of a table, and by pairs of columns in three bins each."""
     found: Groups = {}
     coarse: list[Groups] = []
     for name, column in columns.items():
-        found |= by_column(name, column, FIFTHS)
+        found |= by_column(name, column, parts)
         if len(coarse) < MOST_PAIRED:
             coarse.append(by_column(name, column, THIRDS))
     for one, other in itertools.combinations(coarse, 2):
@@ -79,7 +79,7 @@ def cells(columns: Columns) -> Groups:
 def by_column(name: str, column: Sequence[Any], parts: int) -> Groups:
     """Quantiles of a column of numbers, values of one of categories."""
     values = np.asarray(column)
-    if values.dtype.kind in "iuf" and len(np.unique(values[np.isfinite(values.astype(np.float64))])) > parts:
+    if values.dtype.kind in "iuf":
         return bins(name, values.astype(np.float64), parts)
     texts = np.asarray([str(value) for value in column])
     kinds, counts = np.unique(texts, return_counts=True)
@@ -87,7 +87,7 @@ def by_column(name: str, column: Sequence[Any], parts: int) -> Groups:
     return {f"{name} = {kind}": texts == kind for kind in common}
 
 
-def looks(x_NCHW: np.ndarray) -> Groups:
+def looks(x_NCHW: np.ndarray, parts: int = FIFTHS) -> Groups:
     """By brightness, contrast and sharpness of pictures."""
     gray_NHW = x_NCHW.astype(np.float32).mean(1)
     measures: Mapping[str, np.ndarray] = {
@@ -97,7 +97,7 @@ def looks(x_NCHW: np.ndarray) -> Groups:
     }
     found: Groups = {}
     for name, value_N in measures.items():
-        found |= bins(name, value_N.astype(np.float64), FIFTHS)
+        found |= bins(name, value_N.astype(np.float64), parts)
     return found
 
 

@@ -60,8 +60,8 @@ def hold(run: Run, source: Any, settings: Settings, forward: Forward, batch_size
     """
     warnings: list[str] = []
     read = given(run, source)
-    own = read.fingerprint != "" and read.fingerprint == run.info["data"]["fingerprint"]
-    examples, part, _ = examples_of(run, read, settings.part if own or settings.part else "all")
+    own = source is None or (read.fingerprint != "" and read.fingerprint == run.info["data"]["fingerprint"])
+    examples, part, _ = examples_of(run, read, settings.part or ("test" if own else "all"))
     mine = read
     if not own:
         try:

@@ -26,14 +26,14 @@ FLOOR = 0.1
 def promises_part(held: Held, settings: Settings) -> Verdict:
     """Conformal sets (LAC, APS, RAPS) or intervals, calibrated on the calibration part and judged on the test part."""
     if not settings.promises:
-        return Verdict("stress", (), {}, skipped={"promises": "not asked for (--no-promises)"})
+        return Verdict("stress", skipped={"promises": "not asked for (--no-promises)"})
     if held.fitting is None:
-        return Verdict("stress", (), {}, skipped={"promises": "the data has fewer than 20 examples for calibration"})
+        return Verdict("stress", skipped={"promises": "the data has fewer than 20 examples for calibration"})
     if held.test.kind == "class":
         return label_promises(held, held.fitting, settings)
     if held.test.kind == "number":
         return number_promises(held, held.fitting, settings)
-    return Verdict("stress", (), {}, skipped={"promises": "answers are neither one of several classes nor one number"})
+    return Verdict("stress", skipped={"promises": "answers are neither one of several classes nor one number"})
 
 
 def label_promises(held: Held, fitting: Said, settings: Settings) -> Verdict:

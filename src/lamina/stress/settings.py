@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from typing_extensions import Doc
 
 from lamina.errors import LaminaError
+from lamina.stress.ranges import check_ranges
 
-QUICK_EXAMPLES, QUICK_DRAWS = 1000, 200
+QUICK_DRAWS = 200
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Settings:
 
 def check(settings: Settings) -> None:
     """Raises LaminaError naming the first flag whose value makes no sense."""
+    check_ranges(settings)
     wanted = (
         ("examples", settings.examples >= 1, "1 or more"),
         ("resamples", settings.resamples >= 0, "0 or more"),

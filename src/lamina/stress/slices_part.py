@@ -33,14 +33,14 @@ MEASURES = {"class": "share of wrong answers", "number": "mean absolute error", 
 def slices_part(held: Held, settings: Settings) -> Verdict:
     """The groups where it is worst, and in words the worst that chance does not explain."""
     if not settings.slices:
-        return Verdict("stress", (), {}, skipped={"slices": "not asked for (--no-slices)"})
+        return Verdict("stress", skipped={"slices": "not asked for (--no-slices)"})
     test = held.test
     error_N = test.error_N
     if error_N is None or len(test) < 2 * LEAST:
-        return Verdict("stress", (), {}, skipped={"slices": f"groups need {2 * LEAST} labelled examples; there are {len(test)}"})
+        return Verdict("stress", skipped={"slices": f"groups need {2 * LEAST} labelled examples; there are {len(test)}"})
     groups = groups_of(held.run.task, test, first_input(held), LEAST, settings.seed)
     if not groups:
-        return Verdict("stress", (), {}, skipped={"slices": f"no group holds {LEAST} examples and fewer than all"})
+        return Verdict("stress", skipped={"slices": f"no group holds {LEAST} examples and fewer than all"})
     rows = ranked(error_N, groups, test.kind == "class", settings.confidence)
     overall, measure = float(error_N.mean()), MEASURES[test.kind]
     real = [row for row in rows if row["p_holm"] < LEVEL]
@@ -99,8 +99,8 @@ def worse(here_N: np.ndarray, others_N: np.ndarray, binary: bool) -> float:
         return float(stats.hypergeom.sf(wrong_here - 1, len(here_N) + len(others_N), wrong, len(here_N)))
     if here_N.std() == 0 and others_N.std() == 0:
         return 0.0 if here_N.mean() > others_N.mean() else 1.0
-    _, p = stats.ttest_ind(here_N, others_N, equal_var=False, alternative="greater")
-    return float(p)
+    tested: Any = stats.ttest_ind(here_N, others_N, equal_var=False, alternative="greater")
+    return float(tested.pvalue)
 
 
 def holm(sorted_p: list[float]) -> list[float]:

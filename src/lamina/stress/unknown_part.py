@@ -9,6 +9,7 @@ Shapes: N examples, M unknown ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from lamina.stress.intervals import accepted_unknown, auroc_interval, wilson
 from lamina.stress.said import Said, ask, ask_batch
 from lamina.stress.settings import Settings
 from lamina.stress.substitutes import named_data, substitutes
+from lamina.task import Batch
 from lamina.verdict import Verdict, figure
 
 TRAINING_EXAMPLES = 5000
@@ -32,11 +34,14 @@ QUICK_SHARE = 4
 """Quick looks at this many times fewer."""
 
 
-def unknown_part(held: Held, settings: Settings) -> Verdict:
-    """AUROC and FPR@95 of every method on every unknown set; the cut of the best method, kept with `store`."""
+def unknown_part(held: Held, settings: Settings, named: Mapping[str, Batch] | None = None) -> Verdict:
+    """AUROC and FPR@95 of every method on every unknown set; the cut of the best method, kept with `store`.
+
+    `named`: encoded inputs that the model should not know, by the name of their set, in place of `settings.unknown`.
+    """
     why = not_applicable(held, settings)
     if why:
-        return Verdict("stress", (), {}, skipped={"unknown_inputs": why})
+        return Verdict("stress", skipped={"unknown_inputs": why})
     assert held.fitting is not None
     share = QUICK_SHARE if settings.quick else 1
     task = held.run.task
@@ -49,7 +54,8 @@ def unknown_part(held: Held, settings: Settings) -> Verdict:
         "fitting what is known",
     )
     methods, useless = useful(fitted(train.last_NK, train.features_ND), train)
-    sets = unknown_sets(held, settings, UNKNOWN_EXAMPLES // share)
+    batches = named_sets(held, settings, UNKNOWN_EXAMPLES // share) if named is None else named
+    sets = {name: ask_batch(task, held.forward, batch, held.batch_size) for name, batch in batches.items()}
     if not sets or not methods:
         kind = task.inputs[0].modality
         return Verdict(
@@ -78,7 +84,7 @@ def unknown_part(held: Held, settings: Settings) -> Verdict:
         (sentence(best, mine, passed / len(held.test), settings, bool(keep)),),
         figures_of(rows, best, passed, len(held.test), settings),
         tables={"unknown_inputs": rows},
-        warnings=warnings_of(mine, bool(settings.unknown), cut),
+        warnings=warnings_of(mine, bool(settings.unknown or named), cut),
         skipped=useless,
         details={"unknown_method": best, "unknown_cut": cut if np.isfinite(cut) else None},
     )
@@ -104,15 +110,13 @@ def not_applicable(held: Held, settings: Settings) -> str | None:
     return None
 
 
-def unknown_sets(held: Held, settings: Settings, most: int) -> dict[str, Said]:
-    """What the model says of inputs that it should not know, by the name of their set."""
+def named_sets(held: Held, settings: Settings, most: int) -> dict[str, Batch]:
+    """Encoded inputs that the model should not know, by the name of their set: the data given, or substitutes."""
     task = held.run.task
     if settings.unknown is not None:
-        batches = [(settings.unknown, named_data(task, settings.unknown, most, settings.seed))]
-    else:
-        bundled = held.run.info["source"].get("data") is None
-        batches = list(substitutes(task, sampled(held.test.columns, most, settings.seed), bundled, settings.seed))
-    return {name: ask_batch(task, held.forward, batch, held.batch_size) for name, batch in batches}
+        return {settings.unknown: named_data(task, settings.unknown, most, settings.seed)}
+    bundled = held.run.info["source"].get("data") is None
+    return dict(substitutes(task, sampled(held.test.columns, most, settings.seed), bundled, settings.seed))
 
 
 def scored(known: Known, said: Said) -> np.ndarray:

@@ -21,6 +21,7 @@ from lamina.run import Run, claimed, forward_of, load_tensors, named_tensors
 from lamina.task import Forward, Task
 from lamina.terminal import figure
 from lamina.train import checkpoint, finder
+from lamina.train.adversary import Adversary
 from lamina.train.average import Average
 from lamina.train.log import Log, Voice
 from lamina.train.loop import Callbacks, Learner, check_model, fit, to_layout
@@ -146,13 +147,14 @@ def learned(
             voice.say(start_from(model, Run.load(options.init, task_file=run.info.get("task_file"))))
     model = to_layout(model, device)
     clock = {"progress": 0.0}
+    adversary = Adversary.of(task, data.train, recipe.adversarial, recipe.adversarial_steps) if recipe.adversarial > 0 else None
 
     def make(recipe: Recipe, lr: float) -> Learner:
         size = recipe.batch_size if isinstance(recipe.batch_size, int) else 64
         stream = task.stream(model, data.train, size, options.seed, lambda: clock["progress"])
         optimizers = build(task.groups(model, recipe), recipe, lr)
         average = Average(model, recipe.ema) if recipe.ema > 0 else None
-        return Learner(task, model, model, optimizers, stream, recipe, options.seed, device, precision, average)
+        return Learner(task, model, model, optimizers, stream, recipe, options.seed, device, precision, average, adversary)
 
     def spare(recipe: Recipe, lr: float = 1e-3) -> Learner:
         mine = make(recipe, lr)

@@ -97,5 +97,15 @@ def spare(learner: Learner, stream: Stream, recipe: Recipe, lr: float) -> Learne
     optimizers = build(learner.task.groups(model, recipe), recipe, lr)
     average = copy.deepcopy(learner.average)
     return Learner(
-        learner.task, model, model, optimizers, stream, recipe, learner.seed, learner.device, learner.precision, average
+        learner.task,
+        model,
+        model,
+        optimizers,
+        stream,
+        recipe,
+        learner.seed,
+        learner.device,
+        learner.precision,
+        average,
+        learner.adversary,
     )

@@ -22,6 +22,7 @@ from lamina.answer import to_device
 from lamina.errors import LaminaError, MachineFault
 from lamina.run import forward_of, load_tensors, named_tensors
 from lamina.task import Batch, Forward, Stream, Task
+from lamina.train.adversary import Adversary
 from lamina.train.average import Average
 from lamina.train.optimizers import set_rates
 from lamina.train.precision import autocast, float32, has_convolutions
@@ -44,6 +45,7 @@ class Learner:
     device: torch.device
     precision: str
     average: Average | None = None
+    adversary: Adversary | None = None
     skipped: int = 0
     """Steps left out because their loss or gradient was not a number."""
     skipped_in_row: int = 0
@@ -81,6 +83,13 @@ class Learner:
         """Gradients of summed loss over summed count, across the accumulated batches: never a mean of means."""
         batches = [self.batch(number, part) for part in range(self.recipe.accumulate)]
         denominators = self.denominators(batches) if len(batches) > 1 else None
+        value = self.backward(number, batches, denominators)
+        if self.recipe.sam > 0 and math.isfinite(value):
+            self.sharpen(number, batches, denominators)
+        return value
+
+    def backward(self, number: int, batches: list[Batch], denominators: dict[str, Tensor] | None) -> float:
+        """Adds the gradients of the batches to those of the weights; returns the loss."""
         value = 0.0
         for part, batch in enumerate(batches):
             torch.manual_seed(mixed(self.seed, number, part))  # dropout and stochastic depth
@@ -93,10 +102,36 @@ class Learner:
             value += float(loss.detach())
         return value
 
+    @torch.no_grad()
+    def sharpen(self, number: int, batches: list[Batch], denominators: dict[str, Tensor] | None) -> None:
+        """Replaces the gradients by those at w + sam * g / |g|, where the loss is about the worst nearby.
+
+        Sharpness-aware minimization (Foret et al. 2021, arXiv:2010.01412, equations 2 and 3): the second backward pass sees the same
+        batches and the same dropout; its batch statistics are not kept, and the weights come back to the bit.
+        """
+        weights = [p for group in self.groups() for p in group["params"] if p.grad is not None]
+        if not weights:
+            return
+        norm = nn.utils.get_total_norm([p.grad for p in weights])
+        before = [p.clone() for p in weights]
+        statistics = list(self.model.buffers())
+        kept = [b.clone() for b in statistics]
+        torch._foreach_add_(weights, torch._foreach_mul([p.grad for p in weights], self.recipe.sam / (norm + 1e-12)))
+        for weight in weights:
+            weight.grad = None
+        with torch.enable_grad():
+            self.backward(number, batches, denominators)
+        for tensor, value in zip([*weights, *statistics], [*before, *kept], strict=True):
+            tensor.copy_(value)
+
     def batch(self, number: int, part: int) -> Batch:
         batch = to_device(next(self.stream), self.device)
         generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 1, number, part))
-        return self.task.augment(batch, generator)
+        batch = self.task.augment(batch, generator)
+        if self.adversary is None:
+            return batch
+        generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 2, number, part))
+        return self.adversary.changed(self.forward, self.model, batch, self.precision, generator)
 
     def terms(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
         """The loss of a batch by term; the forward pass in the chosen precision, the loss in float32."""

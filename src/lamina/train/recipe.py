@@ -33,6 +33,12 @@ class Recipe:
     accumulate: Annotated[int, Doc("batches whose gradients are summed into one step")] = 1
     clip: Annotated[float | None, Doc("greatest norm of the gradient; larger ones are scaled down")] = None
     ema: Annotated[float, Doc("decay of the averaged weights that are evaluated and kept; 0 turns it off")] = 0.0
+    sam: Annotated[float, Doc("radius in the weights within which sharpness is avoided (SAM); 0 turns it off, 0.05 is common")] = 0.0
+    adversarial: Annotated[
+        float,
+        Doc("train on inputs changed by up to this much against the model (PGD): raw units, or spreads of a column; 0 turns it off"),
+    ] = 0.0
+    adversarial_steps: Annotated[int, Doc("gradient steps of each change, for adversarial")] = 7
     patience: Annotated[int | None, Doc("evaluations without improvement before training stops early")] = None
     keep: Annotated[Literal["best", "last"], Doc("the weights to keep: best on validation, or the last")] = "best"
     evaluations: Annotated[int, Doc("how many times to evaluate on validation during training")] = 12
@@ -52,6 +58,9 @@ def check_recipe(recipe: Recipe) -> None:
     expect("accumulate", r.accumulate, r.accumulate >= 1, "1 or more")
     expect("clip", r.clip, r.clip is None or 0 < r.clip < math.inf, "a number above 0")
     expect("ema", r.ema, 0 <= r.ema < 1, "a decay from 0 to below 1")
+    expect("sam", r.sam, 0 <= r.sam < math.inf, "0 or more")
+    expect("adversarial", r.adversarial, 0 <= r.adversarial < math.inf, "0 or more")
+    expect("adversarial-steps", r.adversarial_steps, r.adversarial_steps >= 1, "1 or more")
     expect("patience", r.patience, r.patience is None or r.patience >= 1, "1 or more")
     expect("evaluations", r.evaluations, r.evaluations >= 1, "1 or more")
     if r.epochs is None and r.steps is None and r.minutes is None:
