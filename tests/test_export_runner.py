@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import random
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from lamina.data.table_files import _cells, _cells_one_by_one
+from lamina.decode.known import fitted
 from lamina.errors import LaminaError
 from lamina.export.api import export
 from lamina.export.carried import PACKAGE, closure, part_of
@@ -172,6 +174,23 @@ def test_pictures_of_all_kinds(digits: tuple[Run, Path], tmp_path: Path) -> None
     assert all(close(a, b) for a, b in zip(lines, said(run, inputs), strict=False))
     lines, _, _ = runner(folder, "-", str(tmp_path / "a.jpg"), "--json", stdin=(tmp_path / "a.jpg").read_bytes())
     assert lines[0]["source"] == "standard input" and close(lines[0]["probabilities"], lines[1]["probabilities"])
+
+
+@pytest.mark.parametrize("method", ["energy", "vim"])
+def test_inputs_that_the_run_does_not_know_are_told(cells: tuple[Run, Path], tmp_path: Path, method: str) -> None:
+    """With a cut in the middle, so that half of the rows are unknown; with and without arrays."""
+    run = Run.load(shutil.copytree(cells[0].folder, tmp_path / "run"))
+    data = run.data()
+    said_of = run.forward("cpu", "float32")(run.task.encode(data.train, "evaluate")["table"])
+    logits_NK, features_ND = (said_of[key].numpy() for key in ("logits", "features"))
+    made = fitted(logits_NK, features_ND)[method]
+    run.keep_known(dataclasses.replace(made, cut=float(np.median(made.unfamiliarity(logits_NK, features_ND)))))
+    folder = exported(run)
+    assert (folder / "lamina" / "decode" / "known.py").is_file()
+    file = table(tmp_path / "rows.csv", {name: data.test[name] for name in run.task.asks})
+    lines, _, status = runner(folder, file, "--json")
+    assert status == 0 and all(close(a, b) for a, b in zip(lines, said(run, [file]), strict=True))
+    assert {line["unknown"] for line in lines} == {True, False}
 
 
 def test_without_json_a_table(digits: tuple[Run, Path], tmp_path: Path) -> None:
