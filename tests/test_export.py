@@ -197,7 +197,7 @@ def test_changed_answers_are_counted_on_every_example() -> None:
     other = compare(task, Line(), turned, examples, 1e-3)
     assert other.changed == 1 and abs(other.run["accuracy"] - other.exported["accuracy"]) == pytest.approx(1 / 300)
     assert other.outputs["logits"].largest == pytest.approx(2 * abs(last), rel=1e-6)
-    with pytest.raises(LaminaError, match=r"over 300 examples, 1 answers are others \(accuracy"):
+    with pytest.raises(LaminaError, match=r"over 300 examples, 1 answers change \(accuracy"):
         require(other, 1e-3)
 
 

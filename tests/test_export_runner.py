@@ -176,7 +176,7 @@ def test_pictures_of_all_kinds(digits: tuple[Run, Path], tmp_path: Path) -> None
     assert lines[0]["source"] == "standard input" and close(lines[0]["probabilities"], lines[1]["probabilities"])
 
 
-@pytest.mark.parametrize("method", ["energy", "vim"])
+@pytest.mark.parametrize("method", ["msp", "knn", "vim"])
 def test_inputs_that_the_run_does_not_know_are_told(cells: tuple[Run, Path], tmp_path: Path, method: str) -> None:
     """With a cut in the middle, so that half of the rows are unknown; with and without arrays."""
     run = Run.load(shutil.copytree(cells[0].folder, tmp_path / "run"))

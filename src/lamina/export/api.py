@@ -152,7 +152,7 @@ def verdict_of(place: Path, about: dict[str, Any], parity: Parity, size: int, se
     metrics = [{"metric": name, "run": parity.run[name], "exported": parity.exported[name]} for name in parity.run]
     warnings = ()
     if parity.changed:
-        warnings = (f"{parity.changed:,} answers are others than the run's, within the tolerance: near a tie, rounding decides.",)
+        warnings = (f"{parity.changed:,} answers change, though outputs are within the tolerance: near a tie, rounding decides.",)
     return Verdict(
         verb="export",
         sentences=sentences,

@@ -157,6 +157,6 @@ def require(parity: Parity, tolerance: float) -> None:
         moved = ", ".join(f"{name} {parity.run[name]:.4f} -> {parity.exported[name]:.4f}" for name in list(parity.run)[:2])
         raise LaminaError(
             f"parity: expected outputs within {tolerance:g} of the run's; {key} differs by up to {difference.largest:.3g} "
-            f"(its root mean square is {difference.rms:.3g}) over {parity.count:,} examples, {parity.changed:,} answers are "
-            f"others ({moved}); nothing was exported"
+            f"(its root mean square is {difference.rms:.3g}) over {parity.count:,} examples, {parity.changed:,} answers "
+            f"change ({moved}); nothing was exported"
         )

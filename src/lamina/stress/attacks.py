@@ -203,10 +203,7 @@ def told(
         f"Of {count:,} examples it answers {100 * clean:.1f}% rightly, and {100 * kept['value']:.1f}% "
         f"({100 * kept['low']:.1f} to {100 * kept['high']:.1f}) still when each is changed on purpose within {ball}.",
     )
-    rows = [
-        {"attack": name, "robust": float(mask.mean()), "fooled": int(attacked.fooled[name].sum())}
-        for name, mask in robust.items()
-    ]
+    rows = [{"attack": name, "robust": float(mask.mean()), "fooled": int(attacked.fooled[name].sum())} for name, mask in robust.items()]
     from lamina.stress.robustness_pictures import robustness
 
     path = run.pictures("stress") / "attacks.svg"

@@ -32,7 +32,9 @@ class Space:
     eps: float
 
     @staticmethod
-    def around(clean: Tensor, unit: Tensor | float, low: Tensor | None, high: Tensor | None, norm: Norm, eps: float) -> Space:
+    def around(
+        clean: Tensor, unit: Tensor | float, low: Tensor | None, high: Tensor | None, norm: Norm, eps: float
+    ) -> Space:
         """A clean value that lies outside the range (a test row beyond all training rows) may move back, and no further out."""
         unit = torch.as_tensor(unit, dtype=clean.dtype, device=clean.device).expand_as(clean)
         missing = clean.isnan()

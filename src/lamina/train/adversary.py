@@ -35,9 +35,7 @@ class Adversary:
         unit = None if in_embedding_space(task) else unit_of(task, columns)
         if unit is None:
             spec = task.inputs[0]
-            raise LaminaError(
-                f"--adversarial: expected a continuous input; {task.name} takes {spec.modality} as {spec.dtype} codes"
-            )
+            raise LaminaError(f"--adversarial: expected a continuous input; {task.name} takes {spec.modality} as {spec.dtype} codes")
         return Adversary(task, eps, steps, unit)
 
     def changed(self, forward: Forward, model: nn.Module, batch: Batch, precision: str, generator: torch.Generator) -> Batch:

@@ -33,14 +33,10 @@ class Recipe:
     accumulate: Annotated[int, Doc("batches whose gradients are summed into one step")] = 1
     clip: Annotated[float | None, Doc("greatest norm of the gradient; larger ones are scaled down")] = None
     ema: Annotated[float, Doc("decay of the averaged weights that are evaluated and kept; 0 turns it off")] = 0.0
-    sam: Annotated[
-        float, Doc("radius in the weights within which sharpness is avoided (SAM); 0 turns it off, 0.05 is common")
-    ] = 0.0
+    sam: Annotated[float, Doc("radius in the weights within which sharpness is avoided (SAM); 0 turns it off, 0.05 is common")] = 0.0
     adversarial: Annotated[
         float,
-        Doc(
-            "train on inputs changed by up to this much against the model (PGD): raw units, or spreads of a column; 0 turns it off"
-        ),
+        Doc("train on inputs changed by up to this much against the model (PGD): raw units, or spreads of a column; 0 turns it off"),
     ] = 0.0
     adversarial_steps: Annotated[int, Doc("gradient steps of each change, for adversarial")] = 7
     patience: Annotated[int | None, Doc("evaluations without improvement before training stops early")] = None
