@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 from lamina.data.columns import length
 from lamina.errors import LaminaError
 from lamina.export.api import export
+from lamina.export.edge import pte_forward
 from lamina.export.graph import Graph, program_of
 from lamina.export.parity import compare, differ, require
 from lamina.export.session import onnx_forward, program_forward
@@ -91,6 +93,24 @@ def test_a_verdict_in_words_and_figures(tmp_path: Path) -> None:
         torch.testing.assert_close(said, run.forward("cpu", "float32")(table[:count]), rtol=1e-4, atol=1e-5)
     export(run, Settings(format="pt2", examples=30))  # an earlier export is replaced
     assert sorted(p.name for p in run.folder.glob("*export*")) == ["export-pt2"]
+
+
+def test_executorch_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "executorch", None)
+    with pytest.raises(LaminaError, match=r"--format pte: expected ExecuTorch; .*pip install 'lamina\[executorch\]'"):
+        export(HoldingRun(tmp_path / "run", Line()), Settings(format="pte", out=str(tmp_path / "made")))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_executorch(tmp_path: Path) -> None:
+    pytest.importorskip("executorch.runtime")
+    run = untrained(tmp_path / "run", "tabular", width=16, members=2)
+    made = export(run, Settings(format="pte"))
+    assert made.figures["changed_answers"]["value"] == 0 and made.details["parity"]["examples"] == 85
+    forward = pte_forward(run.folder / "export-pte" / "model.pte", made.details["outputs"])
+    table = run.task.encode(run.data().test, "evaluate")["table"]
+    for count in (1, 2, 7):
+        torch.testing.assert_close(forward(table[:count]), run.forward("cpu", "float32")(table[:count]), rtol=1e-4, atol=1e-5)
 
 
 # Planted faults.
@@ -295,7 +315,7 @@ def test_logits_and_features_come_first_in_float32() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (Settings(format="tflite"), "--format: expected one of onnx, pt2; got 'tflite'"),  # type: ignore[arg-type]
+        (Settings(format="tflite"), "--format: expected one of onnx, pt2, pte; got 'tflite'"),  # type: ignore[arg-type]
         (Settings(tolerance=0), "--tolerance: expected a share above 0, below 1; got 0"),
         (Settings(examples=0), "--examples: expected 1 or more; got 0"),
     ],

@@ -64,6 +64,7 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
     import torch
 
     from lamina.data.columns import length, take
+    from lamina.export.edge import MOST, pte_forward, require_executorch, write_pte
     from lamina.export.folder import copy_processor, readme, serving_of, write_runner
     from lamina.export.graph import output_names, program_of, write_onnx
     from lamina.export.parity import compare, require
@@ -73,12 +74,18 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
 
     task, temperature = run.task, run.temperature()
     few = take(examples, np.arange(3) % length(examples))  # a size of one would be fixed in the graph
-    program = program_of(task, run.model(), task.encode(few, "evaluate"), temperature)
+    if settings.format == "pte":
+        require_executorch()
+    most = MOST if settings.format == "pte" else None
+    program = program_of(task, run.model(), task.encode(few, "evaluate"), temperature, most)
     model = f"model.{settings.format}"
     facts: dict[str, Any] = {}
     if settings.format == "onnx":
         facts = write_onnx(program, task, folder / model)
         exported = onnx_forward(folder / model, task)
+    elif settings.format == "pte":
+        write_pte(program, folder / model)
+        exported = pte_forward(folder / model, output_names(program))
     else:
         torch.export.save(program, folder / model)
         exported = program_forward(folder / model)
@@ -87,7 +94,7 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
         parity = compare(task, reference, exported, examples, settings.tolerance, advance)
     require(parity, settings.tolerance)
     copy_processor(run, folder)
-    serving: dict[str, Any] | str = "a program of torch.export needs torch; --format onnx brings a runner that does not"
+    serving: dict[str, Any] | str = f"{model} needs torch or ExecuTorch to run; --format onnx brings a runner that needs neither"
     if settings.format == "onnx":
         serving = serving_of(task, folder)
     if isinstance(serving, dict):
@@ -97,7 +104,7 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
         "model": model,
         "task": task.name,
         "inputs": [spec.__dict__ for spec in task.inputs],
-        "sizes": {"B": [1, None], **task.sizes},
+        "sizes": {"B": [1, most], **task.sizes},
         "outputs": list(output_names(program)),
         "temperature": temperature,
         "asks": list(task.asks),
@@ -114,7 +121,7 @@ def library_versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in ("onnx", "onnxscript", "onnxruntime", "executorch"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -101,7 +101,12 @@ def readme(task: Task, model: str, runner: bool) -> str:
             "python run.py FILE ... --json        answers, one JSON object a line; folders and - for standard input too\n"
             f"{model}: {names}, in raw units; export.json says what else is known of it\n"
         )
-    load = f"torch.export.load({model!r}).module()" if model.endswith(".pt2") else f"onnxruntime.InferenceSession({model!r})"
+    loads = {
+        ".onnx": f"onnxruntime.InferenceSession({model!r})",
+        ".pt2": f"torch.export.load({model!r}).module()",
+        ".pte": f"executorch.runtime.Runtime.get().load_program({model!r}).load_method('forward')",
+    }
+    load = loads[Path(model).suffix]
     return (
         f"{load}        loads the model\n"
         f"It takes {names}, in raw units: normalization is a part of it.\n"

@@ -70,16 +70,18 @@ def takes_rest(model: nn.Module) -> bool:
     return kinds == [inspect.Parameter.VAR_POSITIONAL]
 
 
-def program_of(task: Task, model: nn.Module, batch: Batch, temperature: float = 1.0) -> torch.export.ExportedProgram:
+def program_of(
+    task: Task, model: nn.Module, batch: Batch, temperature: float = 1.0, most: int | None = None
+) -> torch.export.ExportedProgram:
     """`model`, evaluating, on the processor, as a program whose B and whatever `task.sizes` names may vary.
 
-    batch: at least two examples to trace with: a dimension of size one would be fixed.
+    batch: at least two examples to trace with: a dimension of size one would be fixed. most: the greatest batch, if there is one.
     Raises LaminaError where the model cannot be exported: it decides in Python on values, or on sizes that vary.
     """
     graph = Graph(model, temperature).eval()
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(graph, arguments(task, batch), dynamic_shapes=(varying_dims(task),))
+            return torch.export.export(graph, arguments(task, batch), dynamic_shapes=(varying_dims(task, most),))
     except Exception as error:  # what is wrong with a model may surface anywhere
         advice = "no decisions in Python on the values or the varying sizes of tensors"
         raise LaminaError(f"the model: expected one that torch.export takes ({advice}); {one_line(error)}") from error

@@ -9,14 +9,16 @@ from typing_extensions import Doc
 
 from lamina.errors import LaminaError
 
-Format = Literal["onnx", "pt2"]
+Format = Literal["onnx", "pt2", "pte"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """What is exported, where to, and how exactly it must answer as the run does."""
 
-    format: Annotated[Format, Doc("onnx: ONNX, with a runner that needs no torch; pt2: a program of torch.export")] = "onnx"
+    format: Annotated[
+        Format, Doc("onnx: with a runner that needs no torch; pt2: a program of torch.export; pte: ExecuTorch, an extra")
+    ] = "onnx"
     out: Annotated[str | None, Doc("the folder to make (default: export-FORMAT in the run's folder)")] = None
     tolerance: Annotated[
         float, Doc("refuse where an output differs by more than this share of its root mean square over the test examples")
