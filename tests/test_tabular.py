@@ -15,9 +15,10 @@ import torch
 
 from lamina.check import check_task
 from lamina.data.columns import length, rows_of, take
+from lamina.data.demo import breast_cancer
 from lamina.data.source import Data, Source
 from lamina.errors import LaminaError
-from lamina.tasks.tabular import Tabular, breast_cancer
+from lamina.tasks.tabular import Tabular
 
 
 def mixed(count: int = 300, seed: int = 0, numeric: bool = False) -> dict[str, Any]:

@@ -105,7 +105,7 @@ class TinyRun(Run):
     def data(self) -> Data:
         return self.held
 
-    def forward(self, device: str = "auto", precision: str | None = None) -> Forward:
+    def forward(self, device: str = "auto", precision: str | None = None, calibrated: bool = True) -> Forward:
         return self.given
 
 

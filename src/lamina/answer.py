@@ -85,6 +85,20 @@ class Once:
         return self.said
 
 
+def tempered(forward: Forward, temperature: float) -> Forward:
+    """A Forward whose `logits` are divided by `temperature` (Guo et al. 2017, section 4.2): which label leads never changes."""
+    if temperature == 1.0:
+        return forward
+
+    def calibrated(*inputs: Any) -> Output:
+        said = forward(*inputs)
+        if isinstance(said, dict) and "logits" in said:
+            return {**said, "logits": said["logits"] / temperature}
+        return said
+
+    return calibrated
+
+
 def same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
     """Whether tensors are equal to the bit; a value that is not a number equals itself."""
     import torch

@@ -14,13 +14,15 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from lamina.answer import Once
 from lamina.data.columns import length, take
 from lamina.errors import LaminaError
-from lamina.task import Columns, Forward, Task
+from lamina.task import Batch, Columns, Forward, Task
 
 if TYPE_CHECKING:
+    from lamina.decode.known import Known
     from lamina.run import Run
 
 AUTO_BATCH = 256
@@ -34,13 +36,17 @@ def predict(
     forward: Forward | None = None,
     device: str = "auto",
     precision: str | None = None,
+    sets: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """One answer an input, in order: {"source": its name, **what the task answers}.
+
+    Where `stress` has fitted the run to tell unknown inputs, an answer holds `unknown` and `unfamiliarity` too. With `sets`
+    it holds what `stress` calibrated a promise for: a `set` of labels, or the bounds `low` and `high` of a number.
 
     inputs: what the modality reads (files, folders, `-` for standard input, arrays, rows), or columns by name.
     strict: raise LaminaError at the first input that cannot be read. Otherwise it is answered with
     {"source", "error"}, and the others are answered all the same.
-    Raises LaminaError where there is nothing to answer.
+    Raises LaminaError where there is nothing to answer, or `sets` are asked for and nothing was promised.
     """
     if batch_size != "auto" and batch_size < 1:
         raise LaminaError(f"batch_size: expected 1 or more, or auto; got {batch_size}")
@@ -50,7 +56,14 @@ def predict(
         raise LaminaError("predict: expected at least one input; got none")
     if forward is None and any(not isinstance(part, Unread) for part in gathered):
         forward = run.forward(device=device, precision=precision)
-    return _answers(run.task, forward, gathered, size, strict)
+    return _answers(run.task, forward, gathered, size, strict, Trust(run.known(), run.promise() if sets else None))
+
+
+class Trust(NamedTuple):
+    """What `stress` fitted, for answers to carry."""
+
+    known: Known | None = None
+    promise: Mapping[str, Any] | None = None
 
 
 class Unread:
@@ -110,7 +123,7 @@ def _apart(inputs: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _answers(
-    task: Task, forward: Forward | None, gathered: Iterable[Columns | Unread], size: int, strict: bool
+    task: Task, forward: Forward | None, gathered: Iterable[Columns | Unread], size: int, strict: bool, trust: Trust
 ) -> Iterator[dict[str, Any]]:
     import numpy as np
 
@@ -120,10 +133,10 @@ def _answers(
             continue
         for start in range(0, length(part), size):
             rows = take(part, np.arange(start, min(start + size, length(part))))
-            yield from _answered(task, forward, rows, strict)
+            yield from _answered(task, forward, rows, strict, trust)
 
 
-def _answered(task: Task, forward: Forward, rows: Columns, strict: bool) -> Iterator[dict[str, Any]]:
+def _answered(task: Task, forward: Forward, rows: Columns, strict: bool, trust: Trust) -> Iterator[dict[str, Any]]:
     """The answers to one batch, the rows that cannot be encoded told apart."""
     import torch
 
@@ -149,9 +162,38 @@ def _answered(task: Task, forward: Forward, rows: Columns, strict: bool) -> Iter
     answers: Iterator[dict[str, Any]] = iter(())
     if batch is not None:
         with torch.inference_mode():
-            answers = iter(task.predict(forward, batch))
+            answers = iter(told(task, forward, batch, trust))
     for row, name in enumerate(names):
         yield {"source": name, "error": errors[row]} if row in errors else {"source": name, **next(answers)}
+
+
+def told(task: Task, forward: Forward, batch: Batch, trust: Trust) -> list[dict[str, Any]]:
+    """The answers of the task, each with what `trust` adds. It looks at the last output that the task asked for."""
+    if trust == Trust():
+        return task.predict(forward, batch)
+    once = Once(forward)  # nothing is computed twice
+    answers = task.predict(once, batch)
+    said = once.said if isinstance(once.said, dict) else {}
+    known = trust.known
+    if known is not None and all(key in said and len(said[key]) == len(answers) for key in known.needs):
+        logits, features = (said[key].float().cpu().numpy() if key in said else None for key in ("logits", "features"))
+        answers = [{**answer, **more} for answer, more in zip(answers, known.answers(logits, features), strict=True)]
+    return answers if trust.promise is None else promised(task, once, batch, answers, trust.promise)
+
+
+def promised(
+    task: Task, forward: Forward, batch: Batch, answers: list[dict[str, Any]], promise: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Answers with a `set` of labels, or with `low` and `high` around the number that the model says."""
+    from lamina.decode.conformal import names_held
+
+    cut = promise["cut"]
+    if promise["kind"] == "set":
+        return [
+            {**a, "set": names_held(a["probabilities"], cut)} if isinstance(a.get("probabilities"), dict) else a for a in answers
+        ]
+    value_B = next(value for name, value in task.target(forward, batch).items() if name in task.labels).tolist()
+    return [{**a, "low": value - cut, "high": value + cut} for a, value in zip(answers, value_B, strict=True)]
 
 
 def flat(answer: Mapping[str, Any]) -> dict[str, Any]:

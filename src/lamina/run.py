@@ -2,7 +2,8 @@
 
 run.json             task, every hyperparameter, versions, seed, data fingerprint, status, metrics, a hash per tensor
 model.safetensors    weights
-processor/           what `prepare` learned: class names, column statistics, as plain files
+processor/           what `prepare` learned: class names, column statistics, as plain files; what `stress` fitted
+                     afterwards: calibration.json (the temperature), unknown.json and unknown.safetensors, conformal.json
 metrics.jsonl        every number logged, in order
 checkpoints/         resumable state
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lamina.errors import LaminaError
-from lamina.files import read_json, sync, write_json
+from lamina.files import read_json, sync, write_bytes, write_json
 from lamina.find import find_task, task_names
 from lamina.task import Forward, Task
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lamina.data.source import Data, Source
+    from lamina.decode.known import Known
 
 FORMAT = 1
 """The version of the layout above. A reader refuses a newer one and keeps reading every older one."""
@@ -93,9 +95,10 @@ class Run:
         write_json(self.folder / "run.json", self.info)
 
     def save_weights(self, model: nn.Module) -> None:
-        """Write model.safetensors, and its hashes into run.json."""
+        """Write model.safetensors, and its hashes into run.json. What was fitted to other weights goes first."""
         from safetensors.torch import save_file
 
+        self.forget()
         tensors = named_tensors(model)
         partial = self.folder / ".model.safetensors.tmp"
         save_file(tensors, partial, metadata={"lamina": self.info["versions"]["lamina"], "task": self.info["task"]})
@@ -153,17 +156,106 @@ class Run:
             raise LaminaError(f"{self.folder / 'run.json'}: expected forward to be {{kind: onnx, file: a name}}; got {told}")
         return self.folder / told["file"]
 
-    def forward(self, device: str = "auto", precision: str | None = None) -> Forward:
-        """The model as a function for answering: on `device`, without gradients, outputs in float32 on the CPU."""
+    def forward(self, device: str = "auto", precision: str | None = None, calibrated: bool = True) -> Forward:
+        """The model as a function for answering: on `device`, without gradients, outputs in float32 on the CPU.
+
+        `logits` are divided by the run's temperature, where it has one, unless `calibrated` is False.
+        """
+        from lamina.answer import tempered
         from lamina.train.precision import pick_device, pick_precision
 
         if self.served:
             from lamina.export.session import onnx_forward
 
-            return onnx_forward(self.served, self.task)
+            forward = onnx_forward(self.served, self.task)
+            return tempered(forward, self.temperature()) if calibrated else forward
         where = pick_device(device)
         asked = precision or self.info.get("precision", "auto")
-        return forward_of(self.model().to(where), pick_precision(asked, where)[0], where)
+        forward = forward_of(self.model().to(where), pick_precision(asked, where)[0], where)
+        return tempered(forward, self.temperature()) if calibrated else forward
+
+    def temperature(self) -> float:
+        """What `logits` are divided by before anybody sees them; 1 where none was fitted.
+
+        Raises LaminaError where calibration.json is damaged.
+        """
+        path = self.folder / "processor" / "calibration.json"
+        if not path.is_file():
+            return 1.0
+        try:
+            temperature = float(read_json(path)["temperature"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise LaminaError(f"{path}: expected a temperature; {error}; `lamina stress` fits it anew") from error
+        if not 0 < temperature < float("inf"):
+            raise LaminaError(f"{path}: expected a temperature above 0; got {temperature}; `lamina stress` fits it anew")
+        return temperature
+
+    def known(self) -> Known | None:
+        """What tells unknown inputs, where `stress` has fitted it. Raises LaminaError where its files are damaged."""
+        from lamina.decode.known import Known
+
+        folder = self.folder / "processor"
+        if not (folder / "unknown.json").is_file():
+            return None
+        try:
+            from safetensors.numpy import load_file
+
+            return Known.of(read_json(folder / "unknown.json"), load_file(folder / "unknown.safetensors"))
+        except LaminaError:
+            raise
+        except Exception as error:  # safetensors raises its own kinds
+            raise LaminaError(f"{folder / 'unknown.json'}: expected what `lamina stress` wrote; {error}") from error
+
+    def promise(self) -> dict[str, Any]:
+        """What conformal sets or intervals are made with: `kind`, `cut`, `coverage`. Raises LaminaError where there is none."""
+        path = self.folder / "processor" / "conformal.json"
+        if not path.is_file():
+            raise LaminaError(
+                f"{self.folder}: nothing was calibrated for sets or intervals; run `lamina stress {self.folder}` first"
+            )
+        try:
+            promise = read_json(path)
+            return {"kind": promise["kind"], "cut": float(promise["cut"]), "coverage": float(promise["coverage"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise LaminaError(f"{path}: expected what `lamina stress` wrote; {error}") from error
+
+    def keep_temperature(self, temperature: float, **facts: Any) -> None:
+        """Store a temperature, and in run.json the `facts` of how it was fitted. What was fitted under another one goes."""
+        if temperature != self.temperature():
+            self.forget()
+        write_json(self.folder / "processor" / "calibration.json", {"temperature": temperature})
+        self.update(calibration={"temperature": temperature, **facts})
+
+    def keep_known(self, known: Known, **facts: Any) -> None:
+        """Store what tells unknown inputs: the arrays first, so that an unknown.json always finds them."""
+        from safetensors.numpy import save
+
+        folder = self.folder / "processor"
+        (folder / "unknown.json").unlink(missing_ok=True)  # never the cut of one with the arrays of another
+        write_bytes(folder / "unknown.safetensors", save(dict(known.arrays)))
+        write_json(folder / "unknown.json", known.as_json())
+        self.update(unknown={"method": known.method, "cut": known.cut, **facts})
+
+    def keep_promise(self, promise: dict[str, Any]) -> None:
+        """Store the cut of conformal sets or intervals."""
+        write_json(self.folder / "processor" / "conformal.json", promise)
+        self.update(conformal=promise)
+
+    def forget(self) -> None:
+        """Remove what was fitted to the answers of the weights: temperature, unknown inputs, conformal cut."""
+        for name in ("unknown.json", "unknown.safetensors", "conformal.json", "calibration.json"):
+            (self.folder / "processor" / name).unlink(missing_ok=True)
+        fitted = [name for name in ("calibration", "unknown", "conformal") if name in self.info]
+        for name in fitted:
+            del self.info[name]
+        if fitted:
+            self.update()
+
+    def pictures(self, verb: str) -> Path:
+        """The folder for the pictures of a verb, made."""
+        folder = self.folder / "report" / verb
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def source(self) -> Source:
         """Where the data came from."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:  # `lamina --help` reads the fields of tasks, and must not pay for importing torch
+    import numpy as np
     import torch
     from torch import Tensor, nn
 
@@ -34,6 +35,9 @@ Output: TypeAlias = "Tensor | dict[str, Tensor]"
 
 Forward: TypeAlias = "Callable[..., Output]"
 """Anything that maps inputs to an Output: an nn.Module, compiled, quantized, exported, or an ONNX session."""
+
+Arrays: TypeAlias = "dict[str, np.ndarray]"
+"""A Batch or an Output without torch."""
 
 Mode: TypeAlias = Literal["train", "evaluate", "predict"]
 Modality: TypeAlias = Literal["image", "audio", "text", "table", "observation", "side"]
@@ -55,6 +59,37 @@ class Input:
     modality: Modality
     low: float | tuple[float, ...] | None = None
     high: float | tuple[float, ...] | None = None
+
+
+class Reader(Protocol):
+    """What a client sends, made arrays: a frozen dataclass of plain fields in `modalities/`."""
+
+    @property
+    def asks(self) -> tuple[str, ...]: ...
+    def gather(self, sources: Sequence[Any]) -> Columns:
+        """Files, folders, `-` for standard input, as the columns `asks` and `source`."""
+        ...
+
+    def encode(self, columns: Columns) -> Arrays:
+        """The inputs of the model by name."""
+        ...
+
+
+class Decoder(Protocol):
+    """What a model says, made answers: a frozen dataclass of plain fields in `decode/`."""
+
+    def answers(self, ask: Callable[[Arrays], Arrays], arrays: Arrays) -> list[dict[str, Any]]:
+        """One JSON-able answer per example. May ask many times."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How inputs are answered without torch. The modules of both need numpy and Pillow only, and one another, so that an
+    exported folder carries them, with their fields as JSON."""
+
+    reader: Reader
+    decoder: Decoder
 
 
 class Stream(Protocol):
@@ -145,14 +180,21 @@ class Task:
         raise NotImplementedError
 
     def predict(self, forward: Forward, batch: Batch) -> list[dict[str, Any]]:
-        """One JSON-able answer per example. May call forward many times."""
-        raise NotImplementedError
+        """One JSON-able answer per example. May call forward many times. Default: the decoder of `serving`."""
+        serving = self.serving()
+        if serving is None:
+            raise NotImplementedError
+        return serving.decoder.answers(asking(forward, self.inputs, batch), arrays_of(batch, self.inputs))
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         """Figures over examples and their predictions (as columns of equal length), the headline first."""
         raise NotImplementedError
 
     # Defaults.
+
+    def serving(self) -> Serving | None:
+        """What `encode` and `predict` are made of, where they need no torch; an exported folder answers with it."""
+        return None
 
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """JSON-able tables beyond the metrics, such as figures per class: {title: [row, ...]}."""
@@ -224,6 +266,26 @@ class Task:
         from lamina.files import read_json
 
         return self.with_state(read_json(folder / "state.json"))
+
+
+def arrays_of(batch: Batch, inputs: Sequence[Input]) -> Arrays:
+    """The inputs of a batch as arrays."""
+    return {spec.name: batch[spec.name].detach().cpu().numpy() for spec in inputs}
+
+
+def asking(forward: Forward, inputs: Sequence[Input], batch: Batch) -> Callable[[Arrays], Arrays]:
+    """`forward` as a function of arrays, on the device of `batch`; floating-point outputs in float32."""
+    import torch
+
+    device = batch[inputs[0].name].device
+
+    def ask(arrays: Arrays) -> Arrays:
+        said = forward(*[torch.from_numpy(arrays[spec.name]).to(device) for spec in inputs])
+        named = said if isinstance(said, dict) else {"output": said}
+        kept = {key: value.detach().cpu() for key, value in named.items()}
+        return {key: (value.float() if value.is_floating_point() else value).numpy() for key, value in kept.items()}
+
+    return ask
 
 
 def learned(default: Any) -> Any:

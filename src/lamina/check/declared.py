@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from lamina.check.problem import Broken
-from lamina.check.walk import Walk, alike, parts, same_dicts, seeded, varying, whole, word
+from lamina.check.walk import Walk, alike, parts, same_dicts, seeded, whole, word
 from lamina.data.columns import length, take
 from lamina.data.source import Data
+from lamina.export.graph import varying
 from lamina.task import Task
 
 MODALITIES = ("image", "audio", "text", "table", "observation", "side")

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from lamina.check.problem import Broken
-from lamina.check.walk import Walk, parts, same_dicts, varying
-from lamina.task import Batch, Task
+from lamina.check.walk import Walk, parts, same_dicts
+from lamina.export.graph import arguments, takes_rest, varying, varying_dims
 
 MOST = 1024
 """The greatest batch that is exported for here."""
-
-
-def varying_dims(task: Task) -> tuple[dict[int, Any], ...]:
-    """For each input: dimension -> the Dim that may vary, one Dim for each name."""
-    dims = {name: torch.export.Dim(name, min=task.sizes[name][0], max=task.sizes[name][1]) for name in varying(task)}
-    dims["B"] = torch.export.Dim("B", min=1, max=MOST)
-    return tuple({i: dims[d] for i, d in enumerate(spec.dims) if isinstance(d, str)} for spec in task.inputs)
 
 
 def exports(walk: Walk) -> None:
@@ -34,7 +25,7 @@ def exports(walk: Walk) -> None:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.export.export(
-                model, inputs, dynamic_shapes=(varying_dims(task),) if takes_rest(model) else varying_dims(task)
+                model, inputs, dynamic_shapes=(varying_dims(task, MOST),) if takes_rest(model) else varying_dims(task, MOST)
             )
             forward = program.module()
     except Exception as error:
@@ -61,18 +52,6 @@ def exports(walk: Walk) -> None:
             )
             walk.problem("export-differs", f"{reason}: no size, value or branch may be fixed while exporting", method="model")
             return
-
-
-def arguments(task: Task, batch: Batch) -> tuple[Tensor, ...]:
-    return tuple(batch[spec.name] for spec in task.inputs)
-
-
-def takes_rest(model: torch.nn.Module) -> bool:
-    """Whether forward is `forward(*inputs)`, whose shapes torch.export wants as one tuple."""
-    import inspect
-
-    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
-    return kinds == [inspect.Parameter.VAR_POSITIONAL]
 
 
 CHECKS = (exports,)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from lamina.check.problem import Broken
-from lamina.check.walk import Walk, overlap, row, same, same_dicts, seeded, varying, word
+from lamina.check.walk import Walk, overlap, row, same, same_dicts, seeded, word
 from lamina.errors import LaminaError
+from lamina.export.graph import varying
 from lamina.leaf import leaf, stands_by_embedding
 from lamina.task import Input
 

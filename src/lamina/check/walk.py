@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lamina.check.problem import RULES, Broken, Problem
 from lamina.data.columns import length, take
 from lamina.data.source import Data, Source
+from lamina.export.graph import varying
 from lamina.task import Batch, Columns, Output, Task
 
 ROWS = 6
@@ -302,11 +303,6 @@ def parts(output: Any) -> dict[str, Tensor]:
 def row(batch: dict[str, Tensor], i: int) -> dict[str, Tensor]:
     """Row i by itself, padding and all."""
     return {name: value[i : i + 1] for name, value in batch.items()}
-
-
-def varying(task: Task) -> set[str]:
-    """The dimensions, other than B, that may vary."""
-    return {dim for spec in task.inputs for dim in spec.dims if isinstance(dim, str)} - {"B"}
 
 
 def word(value: Any) -> str:

@@ -15,3 +15,12 @@ def digits() -> tuple[np.ndarray, list[str]]:
     bunch = load_digits()
     pixels = np.rint(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)  # type: ignore[union-attr]
     return pixels[:, None], [str(y) for y in bunch.target]  # type: ignore[union-attr]
+
+
+def breast_cancer() -> Any:
+    """The demo: 569 rows of 30 measurements of cell nuclei, benign or malignant (Wolberg, Street, Mangasarian 1995)."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch: Any = load_breast_cancer()
+    columns = dict(zip(bunch.feature_names.tolist(), bunch.data.T, strict=True))
+    return {**columns, "label": bunch.target_names[bunch.target].tolist()}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 
+from lamina.data.finding import Finding as Finding
 from lamina.errors import LaminaError
 from lamina.task import Columns
 
@@ -30,27 +31,6 @@ class Source:
         Literal["strict", "quarantine"], Doc("stop at the first bad example, or set bad ones aside and list them")
     ] = "strict"
     split_seed: Annotated[int, Doc("seed of the split into parts")] = 0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong with the data, named so that a person can mend it."""
-
-    code: str
-    """A stable name in kebab-case, such as `truncated-image`."""
-    reason: str
-    file: str | None = None
-    row: int | None = None
-    """The line of the file as an editor counts it (1 is the first line), for tables."""
-    fix: str | None = None
-    severity: Literal["error", "warning", "note"] = "error"
-    """error: this example cannot be used. warning: the set has a defect that spoils results. note: worth knowing."""
-
-    def __str__(self) -> str:
-        where = self.file or ""
-        if self.row is not None:
-            where += f":{self.row}"
-        return f"{self.code}: {where + ': ' if where else ''}{self.reason}{f' ({self.fix})' if self.fix else ''}"
 
 
 @dataclass(frozen=True)

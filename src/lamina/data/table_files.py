@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from lamina.data.source import Finding
+from lamina.data.finding import Finding
 from lamina.errors import LaminaError
 from lamina.modalities.table import number_of
 
@@ -100,9 +100,6 @@ def read_csv(content: bytes, file: str, delimiter: str | None = None) -> RawTabl
     A first line of numbers alone is taken for a row, not for names. Lines with another number of fields than the first
     are left out and listed. KEEL and ARFF files, whose columns are declared at the top, are read too.
     """
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
-
     findings: list[Finding] = []
     text = text_of(content, file, findings)
     if not text.strip():
@@ -137,6 +134,22 @@ def read_csv(content: bytes, file: str, delimiter: str | None = None) -> RawTabl
         raise LaminaError(f"{file}: expected column names that differ; {doubled[0]!r} stands {names.count(doubled[0])} times")
     if not body.strip():
         raise LaminaError(f"{file}: expected rows below the header; there are none")
+    columns, wrong = _cells(body, delimiter, names, file)
+    lines = _Lines(body, delimiter, len(names), top)
+    if wrong:
+        for line, got in lines.wrong():
+            reason = f"expected {len(names)} fields, as in the first line; got {got}"
+            findings.append(Finding("wrong-field-count", reason, file, line, "mend the line, or quote the delimiter"))
+    return RawTable(columns, file, lines, findings, layout, label)
+
+
+def _cells(body: str, delimiter: str, names: Sequence[str], file: str) -> tuple[dict[str, list[str]], bool]:
+    """The cells below the header by column, and whether lines with another number of fields were left out."""
+    try:
+        import pyarrow as pa
+        import pyarrow.csv as pacsv
+    except ImportError:  # as beside an exported model
+        return _cells_one_by_one(body, delimiter, names, file)
     quoted = '"' in body
     wrong: list[int] = []
 
@@ -153,13 +166,15 @@ def read_csv(content: bytes, file: str, delimiter: str | None = None) -> RawTabl
         )
     except pa.ArrowInvalid as error:
         raise LaminaError(f"{file}: expected separated values; {_first_line(error)}") from error
-    lines = _Lines(body, delimiter, len(names), top)
-    if wrong:
-        for line, got in lines.wrong():
-            reason = f"expected {len(names)} fields, as in the first line; got {got}"
-            findings.append(Finding("wrong-field-count", reason, file, line, "mend the line, or quote the delimiter"))
-    columns = {name: table.column(name).to_pylist() for name in names}
-    return RawTable(columns, file, lines, findings, layout, label)
+    return {name: table.column(name).to_pylist() for name in names}, bool(wrong)
+
+
+def _cells_one_by_one(body: str, delimiter: str, names: Sequence[str], file: str) -> tuple[dict[str, list[str]], bool]:
+    """The same without pyarrow, more slowly."""
+    csv.field_size_limit(sys.maxsize)
+    records = [record for record in csv.reader(io.StringIO(body, newline=""), delimiter=delimiter) if record]
+    good = [record for record in records if len(record) == len(names)]
+    return {name: [record[i] for record in good] for i, name in enumerate(names)}, len(good) < len(records)
 
 
 def read_json_lines(content: bytes, file: str) -> RawTable:

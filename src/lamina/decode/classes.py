@@ -5,7 +5,7 @@ Legend: N examples, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,31 @@ class Classes:
             }
             for best, row in zip(best_N.tolist(), p_NK.tolist(), strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class ClassAnswers:
+    """From a model to answers: one of `names` by the output `logits`, the mean over the views of an input."""
+
+    names: tuple[str, ...]
+    mirrored: str = ""
+    """The input, pictures (N, C, H, W), of which the mirror image is asked too; none where empty."""
+
+    def logits(
+        self, ask: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]], arrays: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Logits (N, K). The input as it is comes last, so that whoever remembers the last call remembers that one."""
+        views = [arrays]
+        if self.mirrored:
+            views.insert(0, {**arrays, self.mirrored: np.ascontiguousarray(arrays[self.mirrored][..., ::-1])})
+        logits = [ask(view)["logits"] for view in views]
+        return sum(logits[1:], logits[0]) / len(logits)
+
+    def answers(
+        self, ask: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]], arrays: dict[str, np.ndarray]
+    ) -> list[dict[str, Any]]:
+        """As `Classes.decode`."""
+        return Classes(self.names).decode(self.logits(ask, arrays))
 
 
 def softmax(logits_NK: np.ndarray) -> np.ndarray:

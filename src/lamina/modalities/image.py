@@ -14,8 +14,9 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -32,7 +33,9 @@ from lamina.modalities.picture_files import (
     read_file,
     without_alpha,
 )
-from lamina.task import Columns
+
+if TYPE_CHECKING:
+    from lamina.task import Arrays, Columns
 
 READER_VERSION = 2
 """Raised whenever the same file would give other pixels, so that packs made by older readers are made again."""
@@ -257,6 +260,25 @@ def gather_inputs(sources: Sequence[Any], asks: tuple[str, ...] = ("image",)) ->
             images.append(source)
             names.append("standard input" if isinstance(source, bytes) else f"picture {len(names) + 1}")
     return {"image": images, "source": names}
+
+
+@dataclass(frozen=True)
+class PictureReader:
+    """What an image model is asked, with numpy and Pillow alone: any picture -> uint8 (N, C, H, W) at `shape`."""
+
+    shape: tuple[int, ...]
+    name: str = "image"
+    """Of the raw column and of the model's input."""
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def gather(self, sources: Sequence[Any]) -> Columns:
+        return gather_inputs(sources, self.asks)
+
+    def encode(self, columns: Columns) -> Arrays:
+        return {self.name: pictures(columns[self.name], self.shape)}  # type: ignore[arg-type]
 
 
 def _paths_from_standard_input(sources: Sequence[Any]) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina.data.source import Finding
+from lamina.data.finding import Finding
 from lamina.data.table_files import json_objects
 from lamina.errors import LaminaError
 from lamina.modalities import table

@@ -14,12 +14,16 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lamina.errors import LaminaError
+
+if TYPE_CHECKING:
+    from lamina.task import Arrays, Columns
 
 MISSING = frozenset({"", "na", "nan", "null", "none", "?", "n/a", "#n/a", "<na>"})
 """How a missing cell is spelled, in lower case."""
@@ -297,6 +301,30 @@ def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> dict[str, Any]
         before = len(places)
         places += [f"row {before + n}" if raw.file == "rows" else f"{raw.file}:{line}" for n, (line, _) in enumerate(rows, 1)]
     return {**columns, "source": places} | ({"unread": unread} if any(unread) else {})
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """What a model of tables is asked, with numpy alone: rows -> float32 (B, C), as `TableEncoder` does."""
+
+    columns: tuple[Mapping[str, Any], ...]
+    """The state of a TableEncoder."""
+    name: str = "table"
+    """Of the model's input."""
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        return tuple(column["name"] for column in self.columns)
+
+    @cached_property
+    def encoder(self) -> TableEncoder:
+        return TableEncoder.from_state(self.columns)
+
+    def gather(self, sources: Sequence[Any]) -> Columns:
+        return gather_inputs(sources, self.asks)
+
+    def encode(self, columns: Columns) -> Arrays:
+        return {self.name: self.encoder.encode(columns)}
 
 
 def _from_standard_input() -> Any:

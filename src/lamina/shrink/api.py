@@ -87,7 +87,7 @@ def cost_of(made: Comparison, parent: Run) -> Cost:
     sign = -scale if direction == "max" else scale
     low, high = sorted((sign * pair.low, sign * pair.high))
     unit = f"points of {pair.metric}" if share else f"percent of {pair.metric}"
-    return Cost(pair.metric, sign * pair.difference, low, high, unit, pair.verdict)
+    return Cost(pair.metric, sign * pair.difference + 0.0, low + 0.0, high + 0.0, unit, pair.verdict)  # + 0.0: never -0.0
 
 
 def told(work: Work, child: Run, cost: Cost, made: Comparison, began: float) -> Verdict:
@@ -112,7 +112,7 @@ def told(work: Work, child: Run, cost: Cost, made: Comparison, began: float) -> 
         "flops_ratio": figure(flops),
         "latency_ms": figure(1000 * seconds["child"]),
         "latency_ratio": figure(latency),
-        **({"latency_ratio_to_float32": figure(seconds["child"] / seconds["float32"])} if "float32" in seconds else {}),
+        "latency_ratio_to_float32": figure(seconds["child"] / seconds.get("float32", seconds["parent"])),
         **{name: figure(value) for name, value in work.figures.items()},
     }
     if settings.method == "prune":
@@ -132,7 +132,9 @@ def told(work: Work, child: Run, cost: Cost, made: Comparison, began: float) -> 
     ]
     warnings = list(work.warnings)
     if any((run.folder / "processor" / name).exists() for name in ("calibration.json", "unknown.json")):
-        warnings.append("the temperature and the cut for unknown inputs belong to the old weights, and were left behind: run stress anew")
+        warnings.append(
+            "the temperature and the cut for unknown inputs belong to the old weights, and were left behind: run stress anew"
+        )
     if made.count < 1000:
         warnings.append(f"judged on {made.count} examples: small costs do not show")
     details = {"run": str(child.folder), "parent": parent_of(run), "comparison": cost.verdict, **work.details}

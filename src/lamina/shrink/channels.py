@@ -33,11 +33,49 @@ Labels: TypeAlias = "list[np.ndarray | None]"
 Place: TypeAlias = tuple[str, int]
 """A dimension of a parameter or buffer: its name, and which dimension."""
 
-UNARY = """relu gelu silu elu leaky_relu sigmoid tanh hardtanh hardswish softplus dropout to _to_copy clone contiguous detach
-detach_ alias lift_fresh_copy neg abs square sqrt rsqrt exp clamp relu_ feature_dropout mish _assert_tensor_metadata""".split()
-BINARY = "add sub mul div maximum minimum add_ mul_".split()
-REDUCE = "mean sum amax amin logsumexp".split()
-POOL = "max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d max_pool1d avg_pool1d adaptive_avg_pool1d".split()
+UNARY = [
+    "relu",
+    "gelu",
+    "silu",
+    "elu",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "hardtanh",
+    "hardswish",
+    "softplus",
+    "dropout",
+    "to",
+    "_to_copy",
+    "clone",
+    "contiguous",
+    "detach",
+    "detach_",
+    "alias",
+    "lift_fresh_copy",
+    "neg",
+    "abs",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "clamp",
+    "relu_",
+    "feature_dropout",
+    "mish",
+    "_assert_tensor_metadata",
+]
+BINARY = ["add", "sub", "mul", "div", "maximum", "minimum", "add_", "mul_"]
+REDUCE = ["mean", "sum", "amax", "amin", "logsumexp"]
+POOL = [
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "max_pool1d",
+    "avg_pool1d",
+    "adaptive_avg_pool1d",
+]
 
 
 @dataclass(frozen=True)
@@ -157,7 +195,9 @@ def collected(walk: Walk) -> Channels:
     read = {walk.root(int(g)) for place in walk.consumers for g in walk.of[place]}
     free = sorted(root for root in read if not walk.frozen[root])
     if not free:
-        raise LaminaError("--method prune-channels: expected channels that the network can do without; every one is tied to the answer")
+        raise LaminaError(
+            "--method prune-channels: expected channels that the network can do without; every one is tied to the answer"
+        )
     number = {root: i for i, root in enumerate(free)}
     group = {place: np.array([number.get(walk.root(int(g)), -1) for g in labels]) for place, labels in walk.of.items()}
     held = {place: groups for place, groups in group.items() if (groups >= 0).any()}
@@ -173,7 +213,9 @@ def follow(walk: Walk, graph: fx.GraphModule, values: Sequence[Any]) -> list[Any
         if node.op == "placeholder":
             env[node] = next(incoming)
         elif node.op == "get_attr":
-            env[node] = getattr(graph, node.target) if isinstance(getattr(graph, node.target), fx.GraphModule) else unlabelled(node)
+            env[node] = (
+                getattr(graph, node.target) if isinstance(getattr(graph, node.target), fx.GraphModule) else unlabelled(node)
+            )
         elif node.op == "output":
             return [labels_of(env[n]) if isinstance(n, fx.Node) else [] for n in fx.node.map_arg(node.args[0], lambda n: n)]
         else:
@@ -405,7 +447,11 @@ def einsum(walk: Walk, node: fx.Node, args: Sequence[Any]) -> Labels:
         for letter, labels in zip(letters, labels_of(value), strict=True):
             by_letter[letter] = walk.join(by_letter[letter], labels) if letter in by_letter else labels
     for letter in set(by_letter) - set(right):
-        held = [(v.name, ls.index(letter)) for ls, v in zip(operands, args[1], strict=True) if isinstance(v, Parameter) and letter in ls]
+        held = [
+            (v.name, ls.index(letter))
+            for ls, v in zip(operands, args[1], strict=True)
+            if isinstance(v, Parameter) and letter in ls
+        ]
         walk.consumers.update(held)
         if not held:
             walk.freeze(by_letter[letter])

@@ -71,9 +71,23 @@ def parent_of(run: Run) -> dict[str, Any]:
     return {"run": str(run.folder.resolve()), "weights": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
 
 
-def finished_child(run: Run, folder: Path, settings: Settings, surgeries: Sequence[Mapping[str, Any]], model: nn.Module | None) -> Run:
+def finished_child(
+    run: Run, folder: Path, settings: Settings, surgeries: Sequence[Mapping[str, Any]], model: nn.Module | None
+) -> Run:
     """A run that needs no training: `model` has its weights, or a graph that is there already answers."""
-    kept = ("task", "task_file", "arguments", "hyperparameters", "source", "seed", "data", "findings", "precision", "threads", "recipe")
+    kept = (
+        "task",
+        "task_file",
+        "arguments",
+        "hyperparameters",
+        "source",
+        "seed",
+        "data",
+        "findings",
+        "precision",
+        "threads",
+        "recipe",
+    )
     info = {name: run.info[name] for name in kept if name in run.info}
     child = Run.create(folder, {**info, "status": "finished", **lineage(run, settings, surgeries)}, run.task)
     if model is not None:
@@ -108,7 +122,11 @@ def trained_child(
     own = task.recipe(data) if teacher or "recipe" not in run.info else Recipe(**run.info["recipe"])
     recipe = recipe_of(own, settings, shorter=1.0 if teacher else SHORTER)
     options = Options(
-        out=str(folder), seed=settings.seed, device=device, precision=precision or run.info.get("precision", "auto"), tensorboard=False
+        out=str(folder),
+        seed=settings.seed,
+        device=device,
+        precision=precision or run.info.get("precision", "auto"),
+        tensorboard=False,
     )  # type: ignore[arg-type]
     asked = {name: getattr(options, name) for name in ("out", "seed", "device", "precision", "tensorboard")}
     source = run.info.get("source", {})

@@ -55,7 +55,9 @@ def inputs_of(task: Task, columns: Columns, count: int) -> tuple[Tensor, ...]:
     return tuple(batch[spec.name] for spec in task.inputs)
 
 
-def latencies(forwards: Mapping[str, Forward], inputs: Sequence[Tensor], seconds: float = 4.0, most: int = 200) -> dict[str, float]:
+def latencies(
+    forwards: Mapping[str, Forward], inputs: Sequence[Tensor], seconds: float = 4.0, most: int = 200
+) -> dict[str, float]:
     """The median seconds of one call of each. They take turns, A B A B, so that a busy moment meets all of them."""
     for forward in forwards.values():
         for _ in range(WARM):

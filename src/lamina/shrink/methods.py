@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +67,9 @@ def few_bit_weights(work: Work) -> Run:
     surgeries = [{"surgery": method, "module": name, **extra} for name in names]
     work.figures["share_of_weights_in_few_bits"] = share
     if share < 0.5:
-        work.warnings.append(f"only {100 * share:.0f}% of the weights stand in linear layers; the others keep 32 bits (int8 takes all)")
+        work.warnings.append(
+            f"only {100 * share:.0f}% of the weights stand in linear layers; the others keep 32 bits (int8 takes all)"
+        )
     return finished_child(work.run, work.folder, work.settings, surgeries, apply(model, surgeries))
 
 
@@ -147,7 +148,9 @@ def factor(work: Work) -> Run:
             f"--energy: expected a share that thins some layer; at {work.settings.energy:g} two layers would hold more weights than one "
             "everywhere: ask for less"
         )
-    work.sentences.append(f"{len(found)} layers are products of two thinner ones, that keep {100 * work.settings.energy:g}% of their energy.")
+    work.sentences.append(
+        f"{len(found)} layers are products of two thinner ones, that keep {100 * work.settings.energy:g}% of their energy."
+    )
     work.details["ranks"] = found
     surgeries = [{"surgery": "low-rank", "module": name, "rank": rank} for name, rank in found.items()]
     return work.train(surgeries, apply(model, surgeries))
@@ -156,7 +159,7 @@ def factor(work: Work) -> Run:
 def distill(work: Work) -> Run:
     """A smaller network learns from this one's answers."""
     settings = work.settings
-    student = student_of(work.run.task, settings.student).prepare(work.data)
+    student = student_of(work.run.task, settings.student or "").prepare(work.data)
     told = {"run": str(work.run.folder.resolve()), **{n: getattr(settings, n) for n in ("temperature", "soft", "hints")}}
     surgeries = [{"surgery": "projector", **widths(work, student)}] if settings.hints else []
     where = {"device": work.device, "precision": work.precision, "teacher": told}
@@ -204,7 +207,9 @@ def int8(work: Work) -> Run:
 
     chosen, tried = quantized(work.run, work.data, work.settings.examples, work.folder / FILE)
     work.details["calibration"] = tried
-    work.sentences.append(f"Weights and activations are whole numbers of 8 bits; ranges by {chosen}, which did best on validation.")
+    work.sentences.append(
+        f"Weights and activations are whole numbers of 8 bits; ranges by {chosen}, which did best on validation."
+    )
     child = finished_child(work.run, work.folder, work.settings, [], None)
     child.update(forward={"kind": "onnx", "file": FILE}, surgeries=[])
     return child

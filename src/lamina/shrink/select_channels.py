@@ -159,7 +159,9 @@ def surgeries_of(channels: Channels, keep: np.ndarray) -> list[dict[str, Any]]:
     for (name, dim), group in sorted(channels.group.items()):
         left = stays(channels, (name, dim), keep)
         if not left.all():
-            made.append({"surgery": "narrow", "tensor": name, "dim": dim, "keep": np.flatnonzero(left).tolist(), "of": len(group)})
+            made.append(
+                {"surgery": "narrow", "tensor": name, "dim": dim, "keep": np.flatnonzero(left).tolist(), "of": len(group)}
+            )
     return made
 
 

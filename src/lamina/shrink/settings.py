@@ -19,7 +19,9 @@ TRAINED = ("prune", "prune-channels", "distill", "low-rank")
 class Settings:
     """How a run is made smaller, and what that may cost."""
 
-    method: Annotated[Method, Doc("what is done: numbers of 8 or 4 bits, weights or channels left out, a smaller network")] = "int8"
+    method: Annotated[Method, Doc("what is done: numbers of 8 or 4 bits, weights or channels left out, a smaller network")] = (
+        "int8"
+    )
     max_drop: Annotated[
         float | None, Doc("refuse what costs more: points of the headline, or percent of it where it is no share")
     ] = None
@@ -33,11 +35,15 @@ class Settings:
     sparsity: Annotated[float, Doc("prune: share of the weights set to zero")] = 0.8
     energy: Annotated[float, Doc("low-rank: share of a matrix's squared singular values to keep")] = 0.9
     group_size: Annotated[int, Doc("int4-weights: weights that share one scale")] = 32
-    student: Annotated[str, Doc("distill: what differs in the small model, as in width=0.5 or model=resnet20,width=0.5")] = "width=0.5"
+    student: Annotated[
+        str | None, Doc("distill: what differs in the small model, as in width=0.5 or model=resnet20,width=0.5")
+    ] = None
     temperature: Annotated[float, Doc("distill: softens both answers before they are compared")] = 4.0
     soft: Annotated[float, Doc("distill: share of the loss that comes from the teacher's answers; the rest from labels")] = 0.9
     hints: Annotated[float, Doc("distill: weight of the distance between features; 0 for none")] = 0.0
-    epochs: Annotated[float | None, Doc("passes of training afterwards; 0 for none (default: half of the run's own; distill: all)")] = None
+    epochs: Annotated[
+        float | None, Doc("passes of training afterwards; 0 for none (default: half of the run's own; distill: all)")
+    ] = None
     minutes: Annotated[float | None, Doc("a time budget for that training, in place of epochs")] = None
     lr: Annotated[float | None, Doc("learning rate of that training (default: the run's own)")] = None
     examples: Annotated[int, Doc("examples that calibrate int8 and weigh channels")] = 512
@@ -66,5 +72,9 @@ def check(settings: Settings) -> None:
         raise LaminaError("--minutes: expected one of --epochs, --minutes; got --epochs as well")
     if (s.epochs is not None or s.minutes is not None or s.lr is not None) and s.method not in TRAINED:
         raise LaminaError(f"--method {s.method}: expected no --epochs, --minutes or --lr; this method trains nothing")
+    if s.method == "distill" and not s.student:
+        raise LaminaError("--student: expected what makes the student smaller, as in width=0.5 or model=resnet20; got nothing")
+    if s.student and s.method != "distill":
+        raise LaminaError(f"--student: expected --method distill; got {s.method}")
     if s.method == "distill" and s.epochs == 0:
         raise LaminaError("--epochs: expected above 0 for distill; got 0: a student that is not trained knows nothing")

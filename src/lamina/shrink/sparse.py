@@ -42,7 +42,9 @@ def sparse(model: nn.Module, modules: Sequence[str]) -> None:
         if type(module) not in KINDS:
             raise LaminaError(f"expected {name} to be a linear or convolutional layer; got {type(module).__name__}")
         module.__class__ = KINDS[type(module)]
-        module.register_buffer("held", module.weight != 0 if not module.weight.is_meta else torch.ones_like(module.weight, dtype=torch.bool))  # type: ignore[union-attr]
+        module.register_buffer(
+            "held", module.weight != 0 if not module.weight.is_meta else torch.ones_like(module.weight, dtype=torch.bool)
+        )  # type: ignore[union-attr]
 
 
 def prunable(model: nn.Module) -> list[str]:

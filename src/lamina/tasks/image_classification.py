@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from typing_extensions import Doc
 
 from lamina.errors import LaminaError
-from lamina.task import Batch, Columns, Forward, Input, Mode, Output, Task, learned
+from lamina.task import Batch, Columns, Forward, Input, Mode, Output, Serving, Task, arrays_of, asking, learned
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from lamina.data.source import Data, Source
-    from lamina.decode.classes import Classes
+    from lamina.decode.classes import ClassAnswers, Classes
     from lamina.train.recipe import Recipe
 
 Model = Literal[
@@ -178,9 +178,7 @@ class ImageClassification(Task):
     def encode(self, columns: Columns, mode: Mode) -> Batch:
         import torch
 
-        from lamina.modalities.image import pictures
-
-        batch = {"image": torch.from_numpy(pictures(columns["image"], self.shape))}  # type: ignore[arg-type]
+        batch = {name: torch.from_numpy(array) for name, array in self.serving().reader.encode(columns).items()}
         if mode != "predict":
             batch["label"] = torch.from_numpy(self.decoder.codes(columns["label"]))
         return batch
@@ -251,14 +249,23 @@ class ImageClassification(Task):
         """The `which`-th most probable class."""
         return {"label": self.logits(forward, batch).argsort(1, descending=True)[:, which]}
 
-    def predict(self, forward: Forward, batch: Batch) -> list[dict[str, Any]]:
-        return self.decoder.decode(self.logits(forward, batch).float().cpu().numpy())
+    def serving(self) -> Serving:
+        from lamina.modalities.image import PictureReader
+
+        return Serving(PictureReader(self.shape), self.answering)
+
+    @property
+    def answering(self) -> ClassAnswers:
+        from lamina.decode.classes import ClassAnswers
+
+        return ClassAnswers(self.classes, "image" if self.views == "mirror" and self.mirrored else "")
 
     def logits(self, forward: Forward, batch: Batch) -> Tensor:
         """The logits (B, K) of an answer, the mean over its views."""
-        views = [batch["image"].flip(3)] if self.views == "mirror" and self.mirrored else []
-        logits = [forward(view)["logits"] for view in (*views, batch["image"])]  # type: ignore[index]
-        return sum(logits[1:], logits[0]) / len(logits)
+        import torch
+
+        logits_BK = self.answering.logits(asking(forward, self.inputs, batch), arrays_of(batch, self.inputs))
+        return torch.from_numpy(logits_BK).to(batch["image"].device)
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         import numpy as np

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from typing_extensions import Doc
 
 from lamina.errors import LaminaError
-from lamina.task import Batch, Columns, Forward, Input, Mode, Output, Stream, Task, learned
+from lamina.task import Batch, Columns, Forward, Input, Mode, Output, Serving, Stream, Task, learned
 
 if TYPE_CHECKING:
     import torch
@@ -110,6 +110,7 @@ class Tabular(Task):
 
     def read(self, source: Source) -> Data:
         """A task that is prepared reads what it was trained on: its label, its kind of answer, its columns."""
+        from lamina.data.demo import breast_cancer
         from lamina.data.tables import read_table
 
         if self.label_column and source.label is None:
@@ -177,7 +178,7 @@ class Tabular(Task):
     def encode(self, columns: Columns, mode: Mode) -> Batch:
         import torch
 
-        batch = {"table": torch.from_numpy(self.encoder.encode(columns))}
+        batch = {name: torch.from_numpy(array) for name, array in self.serving().reader.encode(columns).items()}
         if mode != "predict":
             batch["label"] = torch.from_numpy(self._answers(columns[self.label_column]))
         return batch
@@ -258,12 +259,13 @@ class Tabular(Task):
             return {"label": output["value"][:, 0]}
         return {"label": output["logits"].argsort(1, descending=True)[:, which]}
 
-    def predict(self, forward: Forward, batch: Batch) -> list[dict[str, Any]]:
-        output = forward(batch["table"])
-        assert isinstance(output, dict)
-        if self.kind == "regression":
-            return [{"value": value} for value in output["value"][:, 0].double().tolist()]
-        return self.decoder.decode(output["logits"].float().cpu().numpy())
+    def serving(self) -> Serving:
+        from lamina.decode.classes import ClassAnswers
+        from lamina.decode.numbers import NumberAnswers
+        from lamina.modalities.table import TableReader
+
+        decoder = NumberAnswers() if self.kind == "regression" else ClassAnswers(self.classes)
+        return Serving(TableReader(self.table), decoder)
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         import numpy as np
@@ -337,12 +339,3 @@ class Encoded:
         import torch
 
         return {name: torch.from_numpy(value) for name, value in columns.items()}  # type: ignore[arg-type]
-
-
-def breast_cancer() -> Any:
-    """The demo: 569 rows of 30 measurements of cell nuclei, benign or malignant (Wolberg, Street, Mangasarian 1995)."""
-    from sklearn.datasets import load_breast_cancer
-
-    bunch: Any = load_breast_cancer()
-    columns = dict(zip(bunch.feature_names.tolist(), bunch.data.T, strict=True))
-    return {**columns, "label": bunch.target_names[bunch.target].tolist()}

@@ -77,8 +77,12 @@ def answer_distance(output: Output, said: Output, temperature: float) -> Tensor:
             return softened_divergence(expect_same("logits", output["logits"], said["logits"]), said["logits"], temperature)
         shared = [k for k in said if k in output and k != "features" and output[k].shape == said[k].shape]
         if not shared:
-            raise LaminaError(f"distillation: expected outputs in common; the student has {list(output)}, the teacher {list(said)}")
-        return sum((relative_distance(output[k], said[k]) for k in shared[1:]), relative_distance(output[shared[0]], said[shared[0]]))
+            raise LaminaError(
+                f"distillation: expected outputs in common; the student has {list(output)}, the teacher {list(said)}"
+            )
+        return sum(
+            (relative_distance(output[k], said[k]) for k in shared[1:]), relative_distance(output[shared[0]], said[shared[0]])
+        )
     if isinstance(output, dict) or isinstance(said, dict):
         raise LaminaError("distillation: expected outputs of one kind; one is a tensor, the other a dict")
     return relative_distance(expect_same("output", output, said), said)
