@@ -255,12 +255,6 @@ class Run:
         if fitted:
             self.update()
 
-    def pictures(self, verb: str) -> Path:
-        """The folder for the pictures of a verb, made."""
-        folder = self.folder / "report" / verb
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def source(self) -> Source:
         """Where the data came from."""
         from lamina.data.source import Source

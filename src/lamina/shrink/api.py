@@ -59,8 +59,8 @@ def shrink(
         cost = cost_of(made, run)
         if settings.max_drop is not None and not cost.drop <= settings.max_drop:
             raise CostsTooMuch(
-                f"--max-drop: expected {cost.metric} to fall by {settings.max_drop:g} {cost.unit} at most; {settings.method} costs "
-                f"{cost.drop:.2f} ({cost.low:.2f} to {cost.high:.2f}): nothing was kept"
+                f"--max-drop: expected {cost.metric} to fall by {settings.max_drop:g} {cost.unit} at most; "
+                f"{settings.method} costs {cost.drop:.2f} ({cost.low:.2f} to {cost.high:.2f}): nothing was kept"
             )
         return told(work, child, cost, made, began)
 
@@ -117,13 +117,14 @@ def told(work: Work, child: Run, cost: Cost, made: Comparison, began: float) -> 
     }
     if settings.method == "prune":
         figures["compressed_size_ratio"] = figure(compressed_size(child) / compressed_size(run))
-    worse = f"{abs(cost.drop):.2f} {cost.unit} {'worse' if cost.drop > 0 else 'better'}"
-    percent = f"{100 * settings.confidence:g}%"
+    how = f"{abs(cost.drop):.2f} {cost.unit} {'worse' if cost.drop > 0 else 'better'} than" if cost.drop else "as good as"
+    before, after = (f"{1000 * seconds[who]:.2f} ms" for who in ("parent", "child"))
     sentences = (
-        f"{child.folder} is {worse if cost.drop else f'equal in {cost.metric} to'} {'than ' if cost.drop else ''}{run.folder} on the same "
-        f"{made.count:,} examples (the cost lies between {cost.low:.2f} and {cost.high:.2f}, {percent} interval).",
-        f"It takes {size_text(sizes['child'])} on disk in place of {size_text(sizes['parent'])} ({sizes['child'] / sizes['parent']:.2f} of it), "
-        f"and answers one example in {latency:.2f} of the time ({1000 * seconds['child']:.2f} ms in place of {1000 * seconds['parent']:.2f} ms).",
+        f"{child.folder} is {how} {run.folder} on the same {made.count:,} examples of {made.part}; "
+        f"the cost lies between {cost.low:.2f} and {cost.high:.2f} ({100 * settings.confidence:g}% interval).",
+        f"It takes {size_text(sizes['child'])} on disk in place of {size_text(sizes['parent'])}, "
+        f"{sizes['child'] / sizes['parent']:.2f} of it.",
+        f"It answers one example in {after} in place of {before}, {latency:.2f} of the time.",
         *work.sentences,
     )
     rows = [

@@ -201,8 +201,8 @@ def collected(walk: Walk) -> Channels:
     number = {root: i for i, root in enumerate(free)}
     group = {place: np.array([number.get(walk.root(int(g)), -1) for g in labels]) for place, labels in walk.of.items()}
     held = {place: groups for place, groups in group.items() if (groups >= 0).any()}
-    sides = (frozenset(p for p in side if p in held) for side in (walk.consumers, walk.producers, walk.scales))
-    return Channels(len(free), held, *sides, tuple(walk.layers))
+    reading, made, scales = (frozenset(p for p in side if p in held) for side in (walk.consumers, walk.producers, walk.scales))
+    return Channels(len(free), held, reading, made, scales, tuple(walk.layers))
 
 
 def follow(walk: Walk, graph: fx.GraphModule, values: Sequence[Any]) -> list[Any]:
@@ -217,9 +217,9 @@ def follow(walk: Walk, graph: fx.GraphModule, values: Sequence[Any]) -> list[Any
                 getattr(graph, node.target) if isinstance(getattr(graph, node.target), fx.GraphModule) else unlabelled(node)
             )
         elif node.op == "output":
-            return [labels_of(env[n]) if isinstance(n, fx.Node) else [] for n in fx.node.map_arg(node.args[0], lambda n: n)]
+            return [labels_of(env[n]) if isinstance(n, fx.Node) else [] for n in node.args[0]]
         else:
-            env[node] = step(walk, node, fx.node.map_arg(node.args, lambda n: env[n]))
+            env[node] = step(walk, node, fx.map_arg(node.args, lambda n: env[n]))
     return []
 
 
@@ -455,9 +455,9 @@ def einsum(walk: Walk, node: fx.Node, args: Sequence[Any]) -> Labels:
         walk.consumers.update(held)
         if not held:
             walk.freeze(by_letter[letter])
-    for letters, value in zip(operands, args[1], strict=True):
+    sizes = dict(zip(left.replace(",", ""), (s for n in node.args[1] for s in shape_of(n)), strict=True))  # type: ignore[union-attr]
+    for value in args[1]:
         if isinstance(value, Parameter):
-            sizes = dict(zip(left.replace(",", ""), (s for n in node.args[1] for s in shape_of(n)), strict=True))  # type: ignore[union-attr]
             walk.layers.append((value.name, 2 * math.prod(size for letter, size in sizes.items() if letter != left[0])))
     return [by_letter[letter] for letter in right]
 

@@ -121,13 +121,8 @@ def trained_child(
     began = time.monotonic()
     own = task.recipe(data) if teacher or "recipe" not in run.info else Recipe(**run.info["recipe"])
     recipe = recipe_of(own, settings, shorter=1.0 if teacher else SHORTER)
-    options = Options(
-        out=str(folder),
-        seed=settings.seed,
-        device=device,
-        precision=precision or run.info.get("precision", "auto"),
-        tensorboard=False,
-    )  # type: ignore[arg-type]
+    computed = precision or run.info.get("precision", "auto")
+    options = Options(out=str(folder), seed=settings.seed, device=device, precision=computed, tensorboard=False)  # type: ignore[arg-type]
     asked = {name: getattr(options, name) for name in ("out", "seed", "device", "precision", "tensorboard")}
     source = run.info.get("source", {})
     arguments = {"task": {}, "recipe": dataclasses.asdict(recipe), "options": asked, "source": source}

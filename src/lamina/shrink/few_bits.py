@@ -38,7 +38,7 @@ class Int8Linear(nn.Module):
 
 
 class Int4Linear(nn.Module):
-    """y = x @ weight.T + bias: x (..., I) -> (..., O). `packed` uint8 (O, I / 2), `scale` (O, S); I is filled up to whole groups."""
+    """y = x @ weight.T + bias: x (..., I) -> (..., O). `packed` uint8 (O, I / 2), `scale` (O, S); whole groups."""
 
     packed: Tensor
     scale: Tensor

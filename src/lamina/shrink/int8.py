@@ -123,7 +123,7 @@ def quantize_onnx(float_onnx: Path, batches: Sequence[Batch], out: Path, calibra
         quantize_static(
             str(folded),
             str(out),
-            Reader(batches, names_of(folded)),
+            Reader(batches, names_of(folded)),  # type: ignore[arg-type]  # it asks for get_next and nothing else
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             # Seven bits for weights: two products of eight by eight bits overflow the 16-bit sums of processors without

@@ -117,8 +117,9 @@ def prune_channels(work: Work) -> Run:
             f"they differ by {apart:.2g}: this network does something with its channels that its graph does not show"
         )
     gone = int((~keep).sum())
+    left = 100 * flops_of(model, one) / full
     work.sentences.append(
-        f"{gone:,} of {channels.count:,} channels that may go are gone; {100 * flops_of(model, one) / full:.0f}% of the multiplications are left."
+        f"{gone:,} of {channels.count:,} channels that may go are gone; {left:.0f}% of the multiplications are left."
     )
     work.figures |= {"channels_kept": float(keep.sum()), "channels_free": float(channels.count)}
     return work.train(surgeries, model)
@@ -145,8 +146,8 @@ def factor(work: Work) -> Run:
     found = low_rank.ranks(model, work.settings.energy)
     if not found:
         raise LaminaError(
-            f"--energy: expected a share that thins some layer; at {work.settings.energy:g} two layers would hold more weights than one "
-            "everywhere: ask for less"
+            f"--energy: expected a share that thins some layer; at {work.settings.energy:g} two layers would hold more "
+            "weights than one everywhere: ask for less"
         )
     work.sentences.append(
         f"{len(found)} layers are products of two thinner ones, that keep {100 * work.settings.energy:g}% of their energy."

@@ -115,7 +115,7 @@ def chosen(channels: Channels, importance: np.ndarray, flops: float, multiple: i
         least = rounded(channels, np.zeros(channels.count, bool), order[::-1], multiple)
         share = (flops_of(channels, least) + fixed) / full
         raise LaminaError(
-            f"--flops: expected a share of {share:.2f} or more: what is left is tied to the answer or to norms over all channels; "
+            f"--flops: expected a share of {share:.2f} or more: the rest is tied to the answer or to norms over all channels; "
             f"got {flops:g}"
         )
     return best

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamina.errors import LaminaError
+from lamina.shrink.narrow import named
 
 
 class SparseLinear(nn.Linear):
@@ -41,10 +42,10 @@ def sparse(model: nn.Module, modules: Sequence[str]) -> None:
         module = model.get_submodule(name)
         if type(module) not in KINDS:
             raise LaminaError(f"expected {name} to be a linear or convolutional layer; got {type(module).__name__}")
-        module.__class__ = KINDS[type(module)]
-        module.register_buffer(
-            "held", module.weight != 0 if not module.weight.is_meta else torch.ones_like(module.weight, dtype=torch.bool)
-        )  # type: ignore[union-attr]
+        kind = KINDS[type(module)]
+        module.__class__ = kind  # the same tensors under the same names
+        weight = named(module, "weight")
+        module.register_buffer("held", torch.ones_like(weight, dtype=torch.bool) if weight.is_meta else weight.detach() != 0)
 
 
 def prunable(model: nn.Module) -> list[str]:
@@ -70,13 +71,3 @@ def zero_smallest(model: nn.Module, share: float) -> int:
 def zeros(model: nn.Module) -> int:
     """How many weights of prunable layers are zero."""
     return sum(int((model.get_submodule(name).weight == 0).sum()) for name in prunable(model))  # type: ignore[operator]
-
-
-@torch.no_grad()
-def settle(model: nn.Module) -> None:
-    """Back to ordinary layers, with the zeros in their weights."""
-    for module in model.modules():
-        if isinstance(module, (SparseLinear, SparseConv2d)):
-            module.weight.mul_(module.held)
-            del module._buffers["held"]
-            module.__class__ = nn.Linear if isinstance(module, SparseLinear) else nn.Conv2d

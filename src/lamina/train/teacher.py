@@ -40,12 +40,6 @@ def projector(model: nn.Module, width: int, to: int) -> None:
     model.register_forward_hook(add)
 
 
-def settle(model: nn.Module) -> None:
-    """The network without its projector."""
-    del model.projector
-    model._forward_hooks.clear()
-
-
 @dataclass
 class Teacher:
     """What `Learner.lesson` calls: the loss of a batch by term -> that loss, the teacher's answers weighed in."""
@@ -122,10 +116,6 @@ def teacher_of(student: Task, told: Mapping[str, Any], task_file: str | None, de
     run = Run.load(told["run"], task_file)
     if run.task.inputs != student.inputs:
         raise LaminaError("distill: expected a student that takes the teacher's inputs; its size or columns differ")
-    if "onnx" in run.info.get("forward", {}).get("kind", ""):
-        answers = run.forward()
-        forward: Forward = lambda *x: on_device(answers(*x), device)  # noqa: E731
-        return Teacher(student, forward, told["temperature"], told["soft"], told["hints"])
     model = run.model().to(device).requires_grad_(False)
 
     def answered(*inputs: Tensor) -> Output:
@@ -133,7 +123,3 @@ def teacher_of(student: Task, told: Mapping[str, Any], task_file: str | None, de
             return float32(model(*inputs))
 
     return Teacher(student, answered, told["temperature"], told["soft"], told["hints"])
-
-
-def on_device(output: Output, device: torch.device) -> Output:
-    return {k: v.to(device) for k, v in output.items()} if isinstance(output, dict) else output.to(device)
