@@ -171,6 +171,9 @@ class Run:
         if self.served:
             from lamina.export.session import onnx_forward
 
+            expected = self.info.get("weights", {}).get(self.served.name)
+            if self.served.is_file() and file_hash(self.served) != expected:
+                raise LaminaError(f"{self.served}: it is not the file that run.json describes; it was changed or damaged")
             forward = onnx_forward(self.served, self.task)
             return tempered(forward, self.temperature()) if calibrated else forward
         where = pick_device(device)
@@ -361,6 +364,11 @@ def tensor_hash(tensor: Tensor) -> str:
 
     raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.blake2b(raw.tobytes(), digest_size=16).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """BLAKE2 of a file."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,8 +65,7 @@ def new_folder(folder: Path) -> Path | None:
 
 def parent_of(run: Run) -> dict[str, Any]:
     """What a run remembers of its parent: where it lies, and a digest of its weights."""
-    text = json.dumps(run.info.get("weights", {}), sort_keys=True)
-    return {"run": str(run.folder.resolve()), "weights": hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}
+    return {"run": str(run.folder.resolve()), "weights": run.fingerprint()}
 
 
 def finished_child(
@@ -156,19 +153,22 @@ def settled(child: Run, surgeries: Sequence[Mapping[str, Any]], without: str) ->
 
     Weights that were held at zero are zero then.
     """
-    tensors = load_file(child.folder / "model.safetensors")
-    for name in [n for n in tensors if n.endswith(".held")]:
-        weight = name.removesuffix("held") + "weight"
-        tensors[weight] = tensors[weight] * tensors[name]
     model = apply(child.task.model(), surgeries)
-    load_tensors(model, kept(tensors, without))
+    load_tensors(model, baked(load_file(child.folder / "model.safetensors"), without))
     child.info["surgeries"] = list(surgeries)
+    if not surgeries:
+        del child.info["surgeries"]
     child.save_weights(model)
     return child
 
 
-def kept(tensors: Mapping[str, Tensor], without: str) -> dict[str, Tensor]:
-    return {name: t for name, t in tensors.items() if without not in name.split(".")}
+def baked(tensors: Mapping[str, Tensor], without: str) -> dict[str, Tensor]:
+    """`tensors` with what was held at zero as zeros, and without those that have `without` in their name."""
+    made = dict(tensors)
+    for name in [n for n in made if n.endswith(".held")]:
+        weight = name.removesuffix("held") + "weight"
+        made[weight] = made[weight] * made[name]
+    return {name: t for name, t in made.items() if without not in name.split(".")}
 
 
 def evaluating(run: Run) -> nn.Module:

@@ -16,7 +16,7 @@ from lamina.data.columns import length, take
 from lamina.data.source import Data
 from lamina.errors import LaminaError
 from lamina.flags import Verb, flags_of, parse
-from lamina.run import Run
+from lamina.run import Run, file_hash
 from lamina.shrink import few_bits, low_rank, select_channels, sparse
 from lamina.shrink.channels import channels_of
 from lamina.shrink.child import evaluating, finished_child, settled, trained_child
@@ -212,7 +212,8 @@ def int8(work: Work) -> Run:
         f"Weights and activations are whole numbers of 8 bits; ranges by {chosen}, which did best on validation."
     )
     child = finished_child(work.run, work.folder, work.settings, [], None)
-    child.update(forward={"kind": "onnx", "file": FILE}, surgeries=[])
+    child.info.pop("surgeries", None)  # they stand in the graph
+    child.update(forward={"kind": "onnx", "file": FILE}, weights={FILE: file_hash(work.folder / FILE)})
     return child
 
 

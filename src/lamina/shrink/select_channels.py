@@ -177,4 +177,4 @@ def mask(model: nn.Module, channels: Channels, keep: np.ndarray) -> None:
 def difference(one: Sequence[Any] | Any, other: Any) -> float:
     """The greatest difference between two Outputs, the features left out, relative to the greatest value."""
     pairs = [(one[k], other[k]) for k in one if k != "features"] if isinstance(one, dict) else [(one, other)]
-    return max((float((a - b).abs().max() / b.abs().max().clamp(min=1e-6)) for a, b in pairs), default=0.0)
+    return max((float(((a - b).abs().max() / b.abs().max().clamp(min=1e-6)).detach()) for a, b in pairs), default=0.0)
