@@ -48,7 +48,7 @@ def shrink(
         run.model()  # says why not
     data = source if isinstance(source, Data) else run.data()
     with place(run, settings) as folder:
-        work = Work(run, settings, folder, data, device, precision)
+        work = Work(run, settings, folder, data, data is not source, device, precision)
         child = METHODS[settings.method](work)
         part = next(p for p in ("test", "valid", "train") if len(next(iter(data.parts()[p].values()), ())))
         judged_on = part if source is None or source is data else None

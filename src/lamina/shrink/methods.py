@@ -39,6 +39,8 @@ class Work:
     settings: Settings
     folder: Path
     data: Data
+    own_data: bool = True
+    """The data are what the run was trained on, read again; else they were given in memory."""
     device: str = "auto"
     precision: str | None = None
     sentences: list[str] = field(default_factory=list)
@@ -160,7 +162,11 @@ def factor(work: Work) -> Run:
 def distill(work: Work) -> Run:
     """A smaller network learns from this one's answers."""
     settings = work.settings
-    student = student_of(work.run.task, settings.student or "").prepare(work.data)
+    asked = student_of(work.run.task, settings.student or "")
+    data = asked.read(work.run.source()) if work.own_data else work.data  # other settings may read pictures of another size
+    student = asked.prepare(data)
+    if student.inputs != work.run.task.inputs:
+        raise LaminaError("--student: expected one that takes the teacher's inputs; its size or columns differ")
     told = {"run": str(work.run.folder.resolve()), **{n: getattr(settings, n) for n in ("temperature", "soft", "hints")}}
     surgeries = [{"surgery": "projector", **widths(work, student)}] if settings.hints else []
     where = {"device": work.device, "precision": work.precision, "teacher": told}
