@@ -70,7 +70,7 @@ def answers(run: Run) -> np.ndarray:
 
 
 def test_a_shrunk_run_loads_again_to_the_bit_and_remembers_its_parent(made: tuple[str, Run, Any], run: Run) -> None:
-    method, child, verdict = made
+    method, child, _ = made
     np.testing.assert_array_equal(answers(child), answers(Run.load(child.folder)))
     assert child.info["parent"] == {"run": str(run.folder.resolve()), "weights": run.fingerprint()}
     assert child.info["shrink"]["method"] == method and child.info["status"] == "finished"
@@ -212,7 +212,7 @@ def test_training_goes_on_from_a_shrunk_run(run: Run, tmp_path: Path) -> None:
     assert further.info["surgeries"] == pruned.info["surgeries"]
     shapes = [{n: t.shape for n, t in named_tensors(r.model()).items()} for r in (pruned, further)]
     assert shapes[0] == shapes[1]
-    with pytest.raises(LaminaError, match="fit the network|of size"):
+    with pytest.raises(LaminaError, match=r"fit the network|of size"):
         train("image-classification", init=str(pruned.folder), out=str(tmp_path / "other"), **{**common, "width": 0.5})
     again = shrink(pruned, Settings(method="int8-weights", out=str(tmp_path / "both"), resamples=20))
     both = Run.load(tmp_path / "both")
