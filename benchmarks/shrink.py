@@ -1,7 +1,7 @@
 """What shrinking a run costs and gains, beside ONNX Runtime's own quantizer; and whether a student gains from its teacher.
 
     python -m benchmarks.shrink RUN                       every method once (minutes to hours: it trains)
-    python -m benchmarks.shrink RUN --student width=0.25   the student alone and taught, five seeds each, with the interval of the gain
+    python -m benchmarks.shrink RUN --student width=0.25  the student alone and taught, five seeds each, and the gain's interval
 
 Expected on Fashion-MNIST's network: int8 at most a sixth of eager float32's latency and a third of its size, within 0.3
 points; prune-channels at half the FLOPs within 0.5 points and faster; a student 0.5 points better than alone.
