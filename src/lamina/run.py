@@ -112,6 +112,12 @@ class Run:
         sync(self.folder)
         self.update(weights={name: tensor_hash(tensor) for name, tensor in tensors.items()})
 
+    def network(self) -> nn.Module:
+        """The model before its weights load: as the task builds it, with the surgeries that run.json lists."""
+        from lamina.surgery import apply
+
+        return apply(self.task.model(), self.info.get("surgeries", []))
+
     def model(self) -> nn.Module:
         """The model with its weights, evaluating, on the CPU.
 
@@ -119,6 +125,11 @@ class Run:
         """
         from safetensors.torch import load_file
 
+        if self.served:
+            raise LaminaError(
+                f"{self.folder}: it answers by {self.served.name}, a graph without a network to open; its parent has one: "
+                f"{self.info.get('parent', {}).get('run')}"
+            )
         path = self.folder / "model.safetensors"
         if not path.is_file():
             raise LaminaError(
@@ -135,9 +146,19 @@ class Run:
                 raise LaminaError(
                     f"{path}: the weight {name!r} is not the one that run.json describes; the file was changed or damaged"
                 )
-        model = self.task.model()
+        model = self.network()
         load_tensors(model, tensors)
         return model.eval()
+
+    @property
+    def served(self) -> Path | None:
+        """The ONNX file that answers in place of a network. None for most runs."""
+        told = self.info.get("forward")
+        if told is None:
+            return None
+        if not isinstance(told, dict) or told.get("kind") != "onnx" or Path(str(told.get("file"))).name != told.get("file"):
+            raise LaminaError(f"{self.folder / 'run.json'}: expected forward to be {{kind: onnx, file: a name}}; got {told}")
+        return self.folder / told["file"]
 
     def forward(self, device: str = "auto", precision: str | None = None, calibrated: bool = True) -> Forward:
         """The model as a function for answering: on `device`, without gradients, outputs in float32 on the CPU.
@@ -147,6 +168,14 @@ class Run:
         from lamina.answer import tempered
         from lamina.train.precision import pick_device, pick_precision
 
+        if self.served:
+            from lamina.export.session import onnx_forward
+
+            expected = self.info.get("weights", {}).get(self.served.name)
+            if self.served.is_file() and file_hash(self.served) != expected:
+                raise LaminaError(f"{self.served}: it is not the file that run.json describes; it was changed or damaged")
+            forward = onnx_forward(self.served, self.task)
+            return tempered(forward, self.temperature()) if calibrated else forward
         where = pick_device(device)
         asked = precision or self.info.get("precision", "auto")
         forward = forward_of(self.model().to(where), pick_precision(asked, where)[0], where)
@@ -335,6 +364,11 @@ def tensor_hash(tensor: Tensor) -> str:
 
     raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.blake2b(raw.tobytes(), digest_size=16).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """BLAKE2 of a file."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from lamina.data.columns import length, take
 from lamina.data.source import Data, Source
@@ -18,6 +19,7 @@ from lamina.errors import LaminaError
 from lamina.evaluate import RESAMPLE_SECONDS, evaluate
 from lamina.find import find_task
 from lamina.run import Run, claimed, forward_of, load_tensors, named_tensors
+from lamina.surgery import apply
 from lamina.task import Forward, Task
 from lamina.terminal import figure
 from lamina.train import checkpoint, finder
@@ -30,8 +32,11 @@ from lamina.train.options import Options, check_options, expect_place
 from lamina.train.precision import default_threads, pick_device, pick_precision, tune_allocator, undisturbed
 from lamina.train.recipe import Recipe, check_recipe
 from lamina.train.schedules import Plan
+from lamina.train.teacher import teacher_of
 from lamina.train.watch import Watch
 
+START = "start.safetensors"
+"""Weights in a run's folder to start from, in place of the task's own."""
 MARGIN = 0.02
 """Share of a time budget kept free, for what cannot be foreseen."""
 AFTERWARDS, RESAMPLING = 3.0, 1e-3
@@ -80,24 +85,32 @@ def train(task: str | Path | Task, data: Any = None, *, resume: str | Path | Non
         prepared = asked.prepare(read)
         recipe = dataclasses.replace(prepared.recipe(read), **alternatives(given["recipe"]))
         check_recipe(recipe)
+        surgeries = start.info.get("surgeries", []) if start else []
         if start:
             with torch.device("meta"):
-                skeleton = prepared.model()
+                skeleton = apply(prepared.model(), surgeries)
             fitting(skeleton, start)  # before anything is written
-        info = {
-            "task": kind.name,
-            "task_file": file_of(kind),
-            "status": "preparing",
-            "arguments": arguments,
-            "hyperparameters": prepared.hyperparameters(),
-            "source": arguments["source"],
-            "seed": options.seed,
-            "data": {"fingerprint": read.fingerprint, "counts": {p: length(c) for p, c in read.parts().items()}, **read.about},
-            "findings": [dataclasses.asdict(f) for f in read.findings[:1000]],
-        }
-        run = Run.create(folder, info, prepared)
+        run = Run.create(folder, beginning(prepared, file_of(kind), arguments, read, surgeries), prepared)
         describe_data(voice, run, read)
         return learned(run, read, recipe, options, voice, started, None)
+
+
+def beginning(
+    task: Task, task_file: str | None, arguments: dict[str, Any], data: Data, surgeries: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What run.json says of a run before its first step."""
+    return {
+        "task": task.name,
+        "task_file": task_file,
+        "status": "preparing",
+        "arguments": arguments,
+        "hyperparameters": task.hyperparameters(),
+        "source": arguments["source"],
+        "seed": arguments["options"].get("seed", Options().seed),
+        "data": {"fingerprint": data.fingerprint, "counts": {p: length(c) for p, c in data.parts().items()}, **data.about},
+        "findings": [dataclasses.asdict(f) for f in data.findings[:1000]],
+        **({"surgeries": surgeries} if surgeries else {}),
+    }
 
 
 def resumed(folder: Path, task_file: str | Path | None, data: Any, started: float) -> Run:
@@ -139,22 +152,29 @@ def learned(
     if state is not None and str(device) != run.info["device"]:
         voice.say(f"the run began on {run.info['device']} and goes on on {device}: it will not end with the same bits")
     torch.manual_seed(options.seed)
-    model = task.model()
+    model = run.network()
     check_model(model)
     if state is None:
-        task.init(model, data)
+        if (run.folder / START).is_file():  # what a surgery left of another run's weights
+            load_tensors(model, load_file(run.folder / START))
+        elif not run.info.get("surgeries"):
+            task.init(model, data)
         if options.init:
             voice.say(start_from(model, Run.load(options.init, task_file=run.info.get("task_file"))))
     model = to_layout(model, device)
     clock = {"progress": 0.0}
     adversary = Adversary.of(task, data.train, recipe.adversarial, recipe.adversarial_steps) if recipe.adversarial > 0 else None
+    told = run.info.get("teacher")
+    lesson = teacher_of(task, told, run.info.get("task_file"), device, precision) if told else None
 
     def make(recipe: Recipe, lr: float) -> Learner:
         size = recipe.batch_size if isinstance(recipe.batch_size, int) else 64
         stream = task.stream(model, data.train, size, options.seed, lambda: clock["progress"])
         optimizers = build(task.groups(model, recipe), recipe, lr)
         average = Average(model, recipe.ema) if recipe.ema > 0 else None
-        return Learner(task, model, model, optimizers, stream, recipe, options.seed, device, precision, average, adversary)
+        return Learner(
+            task, model, model, optimizers, stream, recipe, options.seed, device, precision, average, adversary, lesson
+        )
 
     def spare(recipe: Recipe, lr: float = 1e-3) -> Learner:
         mine = make(recipe, lr)

@@ -96,16 +96,5 @@ def spare(learner: Learner, stream: Stream, recipe: Recipe, lr: float) -> Learne
     model = copy.deepcopy(learner.model).train()
     optimizers = build(learner.task.groups(model, recipe), recipe, lr)
     average = copy.deepcopy(learner.average)
-    return Learner(
-        learner.task,
-        model,
-        model,
-        optimizers,
-        stream,
-        recipe,
-        learner.seed,
-        learner.device,
-        learner.precision,
-        average,
-        learner.adversary,
-    )
+    where = learner.seed, learner.device, learner.precision
+    return Learner(learner.task, model, model, optimizers, stream, recipe, *where, average, learner.adversary, learner.lesson)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lamina.answer import to_device
 from lamina.errors import LaminaError, MachineFault
 from lamina.run import forward_of, load_tensors, named_tensors
-from lamina.task import Batch, Forward, Stream, Task
+from lamina.task import Batch, Forward, Output, Stream, Task
 from lamina.train.adversary import Adversary
 from lamina.train.average import Average
 from lamina.train.optimizers import set_rates
@@ -29,6 +29,9 @@ from lamina.train.precision import autocast, float32, has_convolutions
 from lamina.train.recipe import Recipe
 from lamina.train.schedules import Plan, factor
 from lamina.train.watch import Watch
+
+Terms: TypeAlias = "dict[str, tuple[Tensor, Tensor]]"
+"""The loss of a batch by term: summed loss (B,) and item count (B,) of each example."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class Learner:
     precision: str
     average: Average | None = None
     adversary: Adversary | None = None
+    lesson: Callable[[Terms, Output, Batch], Terms] | None = None
+    """What changes the loss of a batch by term: a teacher's answers weighed in."""
     skipped: int = 0
     """Steps left out because their loss or gradient was not a number."""
     skipped_in_row: int = 0
@@ -133,12 +138,14 @@ class Learner:
         generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 2, number, part))
         return self.adversary.changed(self.forward, self.model, batch, self.precision, generator)
 
-    def terms(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+    def terms(self, batch: Batch) -> Terms:
         """The loss of a batch by term; the forward pass in the chosen precision, the loss in float32."""
         with autocast(self.precision, self.device):
             output = self.task.outputs(self.forward, batch)
-        loss = self.task.loss(float32(output), batch)
-        return loss if isinstance(loss, dict) else {"loss": loss}
+        said = float32(output)
+        loss = self.task.loss(said, batch)
+        terms = loss if isinstance(loss, dict) else {"loss": loss}
+        return terms if self.lesson is None else self.lesson(terms, said, batch)
 
     def denominators(self, batches: list[Batch]) -> dict[str, Tensor]:
         """Counts summed over the accumulated batches. Counts depend on the batch alone, so any forward will do."""

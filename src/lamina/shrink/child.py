@@ -1,0 +1,177 @@
+"""The new run: it remembers its parent, holds what a surgery left of the weights, and is trained on by the ordinary functions."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lamina.data.source import Data
+from lamina.errors import LaminaError
+from lamina.run import Run, load_tensors, named_tensors
+from lamina.shrink.settings import Settings
+from lamina.surgery import apply
+from lamina.task import Task
+from lamina.train.api import START, alternatives, beginning, learned
+from lamina.train.log import Voice
+from lamina.train.options import Options
+from lamina.train.recipe import Recipe
+
+SHORTER = 0.5
+"""Share of the run's own training that follows a surgery, at its own rates (Renda et al. 2020, learning-rate rewinding)."""
+
+
+@contextlib.contextmanager
+def place(run: Run, settings: Settings) -> Iterator[Path]:
+    """The folder of the new run, made at once. Where anything goes wrong nothing is left of it.
+
+    But for an interrupted training, which can be gone on with. Raises LaminaError where something stands there already.
+    """
+    if settings.out is not None:
+        folder = Path(settings.out)
+        if folder.exists() and (folder.is_file() or any(folder.iterdir())):
+            raise LaminaError(f"--out: expected a new folder; {folder} is there already")
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        stem = f"{run.folder.name}-{settings.method}"
+        names = (f"{stem}-{number:02d}" if number > 1 else stem for number in range(1, 10**6))
+        folder = next(made for name in names if (made := new_folder(run.folder.parent / name)))
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        if not (folder / "checkpoints").is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def new_folder(folder: Path) -> Path | None:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return None
+    return folder
+
+
+def parent_of(run: Run) -> dict[str, Any]:
+    """What a run remembers of its parent: where it lies, and a digest of its weights."""
+    return {"run": str(run.folder.resolve()), "weights": run.fingerprint()}
+
+
+def finished_child(
+    run: Run, folder: Path, settings: Settings, surgeries: Sequence[Mapping[str, Any]], model: nn.Module | None
+) -> Run:
+    """A run that needs no training: `model` has its weights, or a graph that is there already answers."""
+    kept = (
+        "task",
+        "task_file",
+        "arguments",
+        "hyperparameters",
+        "source",
+        "seed",
+        "data",
+        "findings",
+        "precision",
+        "threads",
+        "recipe",
+    )
+    info = {name: run.info[name] for name in kept if name in run.info}
+    child = Run.create(folder, {**info, "status": "finished", **lineage(run, settings, surgeries)}, run.task)
+    if model is not None:
+        child.save_weights(model)
+    return child
+
+
+def lineage(run: Run, settings: Settings, surgeries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entries of run.json that say where a run comes from; an empty list of surgeries is left out."""
+    listed = [*run.info.get("surgeries", []), *surgeries]
+    return {
+        "parent": parent_of(run),
+        "shrink": dataclasses.asdict(dataclasses.replace(settings, out=None)),
+        **({"surgeries": listed} if listed else {}),
+    }
+
+
+def trained_child(
+    run: Run,
+    folder: Path,
+    settings: Settings,
+    data: Data,
+    task: Task,
+    surgeries: Sequence[Mapping[str, Any]],
+    model: nn.Module | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    teacher: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train `task` on `data` with `surgeries`, from the weights of `model`, or from new ones with a `teacher`."""
+    began = time.monotonic()
+    own = task.recipe(data) if teacher or "recipe" not in run.info else Recipe(**run.info["recipe"])
+    recipe = recipe_of(own, settings, shorter=1.0 if teacher else SHORTER)
+    computed = precision or run.info.get("precision", "auto")
+    options = Options(out=str(folder), seed=settings.seed, device=device, precision=computed, tensorboard=False)  # type: ignore[arg-type]
+    asked = {name: getattr(options, name) for name in ("out", "seed", "device", "precision", "tensorboard")}
+    source = run.info.get("source", {})
+    arguments = {"task": {}, "recipe": dataclasses.asdict(recipe), "options": asked, "source": source}
+    info = beginning(task, run.info.get("task_file"), arguments, data, [])
+    info |= lineage(run, settings, surgeries) if not teacher else {**lineage(run, settings, []), "surgeries": list(surgeries)}
+    info |= {"recipe": dataclasses.asdict(recipe), **({"teacher": dict(teacher)} if teacher else {})}
+    child = Run.create(folder, info, task)
+    if model is not None:
+        save_file(named_tensors(model), folder / START)
+    made = learned(child, data, recipe, options, Voice(False), began, None)
+    (folder / START).unlink(missing_ok=True)
+    return made
+
+
+def recipe_of(own: Recipe, settings: Settings, shorter: float) -> Recipe:
+    """The recipe of the training that follows: as `own`, of another length, and at another rate where that is asked for."""
+    given = {name: getattr(settings, name) for name in ("epochs", "minutes") if getattr(settings, name) is not None}
+    if not given and shorter != 1.0:
+        if own.steps is not None:
+            given = {"steps": max(1, round(own.steps * shorter))}
+        elif own.minutes is not None:
+            given = {"minutes": own.minutes * shorter}
+        else:
+            given = {"epochs": (own.epochs or 1.0) * shorter}
+    rate = {"lr": settings.lr} if settings.lr is not None else {}
+    return dataclasses.replace(own, **alternatives({**given, **rate}))
+
+
+def settled(child: Run, surgeries: Sequence[Mapping[str, Any]], without: str) -> Run:
+    """The run without what was only for the time of training: tensors of the name `without`, and its surgeries.
+
+    Weights that were held at zero are zero then.
+    """
+    model = apply(child.task.model(), surgeries)
+    load_tensors(model, baked(load_file(child.folder / "model.safetensors"), without))
+    child.info["surgeries"] = list(surgeries)
+    if not surgeries:
+        del child.info["surgeries"]
+    child.save_weights(model)
+    return child
+
+
+def baked(tensors: Mapping[str, Tensor], without: str) -> dict[str, Tensor]:
+    """`tensors` with what was held at zero as zeros, and without those that have `without` in their name."""
+    made = dict(tensors)
+    for name in [n for n in made if n.endswith(".held")]:
+        weight = name.removesuffix("held") + "weight"
+        made[weight] = made[weight] * made[name]
+    return {name: t for name, t in made.items() if without not in name.split(".")}
+
+
+def evaluating(run: Run) -> nn.Module:
+    """The model of `run` in full precision on the processor, for surgery. Its own: it may be changed."""
+    torch.manual_seed(0)  # new layers of a surgery draw, and are then written over
+    return run.model().float()
