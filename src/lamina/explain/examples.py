@@ -1,0 +1,100 @@
+"""What is explained and what it is compared with: inputs that a person names or a sample of a part, and training examples.
+
+Shapes: B examples, N references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lamina.answer import to_device
+from lamina.data.columns import length, take
+from lamina.errors import LaminaError
+from lamina.evaluate import examples_of, joined
+from lamina.explain.settings import Settings
+from lamina.explain.subject import typical
+from lamina.modalities.table import is_numeric
+from lamina.predict import Unread, gather
+from lamina.task import Batch, Columns, Task
+
+if TYPE_CHECKING:
+    from lamina.data.source import Source
+    from lamina.run import Run
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A sample of training rows: raw, encoded, and the input that stands for nothing in particular."""
+
+    columns: Columns
+    rows: np.ndarray
+    """(N,) their places in the training part."""
+    batch: Batch
+    neutral: torch.Tensor
+    """(1, ...) see `subject.typical`."""
+
+
+def sampled(columns: Columns, count: int, seed: int) -> tuple[Columns, np.ndarray]:
+    """At most `count` rows, in order, and where they stood."""
+    total = length(columns)
+    rows = np.arange(total)
+    if total > count:
+        rows = np.sort(np.random.default_rng((seed, total)).choice(total, count, replace=False))
+    return take(columns, rows), rows
+
+
+def examples(run: Run, settings: Settings, source: Source | None, inputs: Sequence[Any]) -> tuple[Columns, list[str], str]:
+    """(columns, a name for each row, where they are from). Files that cannot be read are told by LaminaError."""
+    if inputs:
+        parts = [part for part in gather(run.task, inputs, strict=True) if not isinstance(part, Unread)]
+        columns = joined(parts)
+        if not length(columns):
+            raise LaminaError("inputs: expected at least one; got none")
+        return columns, [str(name) for name in columns["source"]], "inputs"
+    columns, part, _ = examples_of(run, source, settings.part)
+    chosen, rows = sampled(columns, settings.examples, settings.seed)
+    return chosen, [f"{part} {row + 1}" for row in rows], part
+
+
+def encoded(task: Task, columns: Columns, device: torch.device) -> Batch:
+    """Inputs alone: what explanations hold fixed is what the model says, not what is true."""
+    asked = {name: column for name, column in columns.items() if name in task.asks}
+    return to_device(task.encode(asked, "predict"), device)
+
+
+def reference_of(run: Run, settings: Settings, device: torch.device) -> Reference | str:
+    """Training rows; where they cannot be had, why."""
+    try:
+        train = run.data().train
+    except LaminaError as error:
+        return str(error)
+    if not length(train):
+        return "the training part holds no examples"
+    columns, rows = sampled(train, settings.references, settings.seed)
+    batch = encoded(run.task, columns, device)
+    numeric = [is_numeric(columns[name]) for name in run.task.asks] if run.task.inputs[0].modality == "table" else []
+    return Reference(columns, rows, batch, typical(run.task, batch[run.task.inputs[0].name], numeric))
+
+
+def label_names(task: Task, columns: Columns) -> list[str]:
+    """The raw columns beyond what a client sends: answers, as the data hold them."""
+    return [name for name in columns if name not in (*task.asks, "source")]
+
+
+def in_words(answer: dict[str, Any]) -> str:
+    """An answer in a few characters: its label with its probability, or its number."""
+    plain = {name: value for name, value in answer.items() if isinstance(value, (str, int, float, bool))}
+    if "probability" in plain:
+        first = next((v for n, v in plain.items() if n != "probability"), "")
+        return f"{first} {100 * float(plain['probability']):.0f}%"
+    return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in plain.values())
+
+
+def kind_of(answer: dict[str, Any]) -> str:
+    """What answers are grouped by: the first text in them; the same for all answers that hold none."""
+    return next((value for value in answer.values() if isinstance(value, str)), "all")
