@@ -19,7 +19,7 @@ from lamina.data.columns import length, take
 from lamina.explain import draw, words
 from lamina.explain.attribute import Attribution, attribute, chosen
 from lamina.explain.counterfactuals import counterfactuals
-from lamina.explain.examples import Reference, encoded, examples, kind_of, label_names, reference_of
+from lamina.explain.examples import Reference, encoded, examples, kind_of, label_column, plain, reference_of
 from lamina.explain.faithfulness import Curves, curves_of_maps
 from lamina.explain.importance import REPEATS, permutation_importance
 from lamina.explain.nearest import features_of, nearest
@@ -103,7 +103,9 @@ def explain(
     if isinstance(reference, Reference):
         found.reference = reference
     else:
-        found.warnings.append(f"the training data could not be read, so inputs are compared with the middle of their range: {reference}")
+        found.warnings.append(
+            f"the training data could not be read, so inputs are compared with the middle of their range: {reference}"
+        )
     wanted = "bfloat16" if precision == "bfloat16" else "float32"
     first = subject(run.task, model, {name: value[:1] for name, value in said.items()}, wanted)
     size = at_once(first.leaf) if batch_size == "auto" else batch_size
@@ -171,9 +173,7 @@ def _sanity(found: Found, some: Subject, settings: Settings, neutral: Tensor | N
             advance(1)
 
 
-def _neighbours(
-    found: Found, run: Run, model: nn.Module, settings: Settings, reference: Reference | str, size: int
-) -> None:
+def _neighbours(found: Found, run: Run, model: nn.Module, settings: Settings, reference: Reference | str, size: int) -> None:
     if isinstance(reference, str) or not settings.neighbours:
         why = "none were asked for" if not settings.neighbours else reference
         found.skipped["nearest training examples"] = str(why)
@@ -184,12 +184,15 @@ def _neighbours(
         found.skipped["nearest training examples"] = "the model gives no features, and runs no linear layer to read them from"
         return
     index_Bk, cosine_Bk = nearest(mine.cpu(), theirs.cpu(), settings.neighbours)
-    labels = label_names(run.task, reference.columns)
+    label = label_column(run.task, reference.columns)
+    held = [] if label is None else take({label: reference.columns[label]}, index_Bk.flatten().tolist())[label]
     for row, name in enumerate(found.names):
         for rank, (place, cosine) in enumerate(zip(index_Bk[row].tolist(), cosine_Bk[row].tolist(), strict=True), start=1):
-            one = {"example": name, "rank": rank, "training_row": int(reference.rows[place]) + 1, "cosine": float(cosine)}
-            held = {key: take({key: reference.columns[key]}, [place])[key][0] for key in labels}
-            found.neighbours.append({**one, **held, "_place": place, "_row": row})
+            place_in_all = row * index_Bk.shape[1] + rank - 1
+            found.neighbours.append({
+                "example": name, "rank": rank, "training_row": int(reference.rows[place]) + 1,
+                "label": None if label is None else plain(held[place_in_all]), "cosine": cosine, "_place": place, "_row": row,
+            })  # fmt: skip
 
 
 def _importance(found: Found, run: Run, model: nn.Module, device: torch.device, settings: Settings) -> None:
@@ -197,18 +200,17 @@ def _importance(found: Found, run: Run, model: nn.Module, device: torch.device, 
     task = run.task
     if task.inputs[0].modality != "table" or len(task.inputs[0].dims) != 2:
         return
-    if not label_names(task, found.columns) or length(found.columns) < LEAST_GROUND:
+    labelled = label_column(task, found.columns) is not None
+    if not labelled or length(found.columns) < LEAST_GROUND:
         found.skipped["permutation importance"] = (
-            f"it needs at least {LEAST_GROUND} rows whose answers are known; got {length(found.columns)} "
-            + ("with" if label_names(task, found.columns) else "without")
+            f"it needs at least {LEAST_GROUND} rows whose answers are known; got {length(found.columns)}"
+            + ("" if labelled else " without their answers")
         )
         return
     repeats = 2 if settings.quick else REPEATS
     batch = encoded(task, found.columns, device)
     with progress("shuffling columns", len(task.asks)) as advance:
-        told = permutation_importance(
-            task, lambda *x: _plain(model(*x)), found.columns, batch, settings.seed, repeats, advance
-        )
+        told = permutation_importance(task, lambda *x: _plain(model(*x)), found.columns, batch, settings.seed, repeats, advance)
     for name, (mean, low, high) in zip(task.asks, told, strict=True):
         found.importance.append({"column": name, "importance": mean, "low": low, "high": high})
 
@@ -221,5 +223,3 @@ def _plain(output: Any) -> Any:
     from lamina.train.precision import float32
 
     return float32(output)
-
-

@@ -26,6 +26,7 @@ from lamina.train.precision import float32
 VALUES = 24
 """Values tried of a numeric column, at even quantiles of the reference rows; of other columns all, the frequent first."""
 MOST_CATEGORIES = 100
+MOST_COLUMNS = 10
 HALVINGS = 12
 """How often the way back of a number is halved."""
 PLAIN_DISTANCE = 1.0
@@ -104,9 +105,11 @@ class Asks:
         return torch.cat(answers).cpu().numpy(), torch.cat(scores).cpu().numpy()
 
 
-def smallest_change(ask: Asks, said: Batch, known: Plausible, most_columns: int = 5) -> dict[str, Any] | None:
-    """The change of one row (1, C) whose label is frozen in `said`: {"changes": [{"column", "from", "to"}], "cost",
-    "table": the changed row (1, C)}, "from" as the model sees it; None where no change of at most `most_columns` columns flips the answer."""
+def smallest_change(ask: Asks, said: Batch, known: Plausible, most_columns: int = MOST_COLUMNS) -> dict[str, Any] | None:
+    """The change of one row (1, C) whose label is frozen in `said`, where one of at most `most_columns` columns flips the answer.
+
+    {"changes": [{"column", "from" (as the model sees it), "to"}], "cost", "table": the changed row (1, C)}; else None.
+    """
     spec = ask.task.inputs[0]
     row = said[spec.name]
     (was,), _ = ask(row, said)

@@ -9,7 +9,7 @@ import torch
 
 from lamina.data.columns import take
 from lamina.explain.changes import Asks, plausible, smallest_change
-from lamina.explain.examples import Reference, in_words
+from lamina.explain.examples import Reference, in_words, plain
 from lamina.explain.flips import flips, whole
 from lamina.explain.subject import Subject
 from lamina.leaf import stands_by_embedding
@@ -70,7 +70,7 @@ def _rows(subject: Subject, columns: Columns, reference: Reference) -> list[dict
                 rows.append({"row": row, "found": False, "becomes": "", "changes": []})
                 continue
             raw = take({one["column"]: columns[one["column"]] for one in made["changes"]}, [row])
-            changes = [{**one, "from": _plain(raw[one["column"]][0])} for one in made["changes"]]
+            changes = [{**one, "from": plain(raw[one["column"]][0])} for one in made["changes"]]
             with torch.no_grad():
                 (after,) = task.predict(lambda *x: float32(subject.model(*x)), {**said, spec.name: made["table"]})
             rows.append({
@@ -78,9 +78,3 @@ def _rows(subject: Subject, columns: Columns, reference: Reference) -> list[dict
                 "changed_columns": len(changes), "cost": made["cost"],
             })  # fmt: skip
     return rows
-
-
-def _plain(cell: Any) -> Any:
-    """A cell as plain Python holds it; a missing number is None."""
-    value = cell.item() if isinstance(cell, np.generic) else cell
-    return None if isinstance(value, float) and np.isnan(value) else value

@@ -57,7 +57,7 @@ def _of_images(found: Found, name: str, shown: int) -> dict[str, Any]:
             [
                 (picture(pixels[one["row"]]), in_words(found.answers[one["row"]])),
                 (picture(one["_after"]), f"changed: {one['becomes']}"),
-                (difference(pixels[one["row"]], one["_after"]), f"the change, stretched; {100 * one['rms_share']:.1f}% of the range"),
+                (difference(pixels[one["row"]], one["_after"]), f"the change: {100 * one['rms_share']:.1f}% of the range"),
             ]
             for one in flipped
         ])  # fmt: skip
@@ -68,8 +68,8 @@ def _of_images(found: Found, name: str, shown: int) -> dict[str, Any]:
             near = [one for one in found.neighbours if one["_row"] == row]
             tiles = [(picture(pixels[row]), in_words(found.answers[row]))]
             for one in near:
-                known = [str(v) for k, v in one.items() if k not in NOT_LABELS]
-                tiles.append((picture(theirs[one["_place"]].float().cpu().numpy()), f"{' '.join(known)} {one['cosine']:.2f}"))
+                label = "" if one["label"] is None else one["label"]
+                tiles.append((picture(theirs[one["_place"]].float().cpu().numpy()), f"{label} ({one['cosine']:.2f})"))
             rows.append(tiles)
         made["nearest training pictures"] = sheet(rows, "left: explained; right: what the model sees as most alike")
     if found.spots:
@@ -79,12 +79,13 @@ def _of_images(found: Found, name: str, shown: int) -> dict[str, Any]:
         for one in found.spots[:12]:
             chosen = kinds == one["answer"]
             mean = found.said[name][: len(kinds)].float().cpu().numpy()[chosen].mean(0)
-            tiles.append((heat(mean, mass(maps[chosen]).mean(0)), f"{one['answer']}: {100 * one['share']:.0f}% in 5% of the area"))
-        made["where it looks on the whole"] = sheet([tiles[i : i + 4] for i in range(0, len(tiles), 4)], "mean over pictures, by answer")
+            tiles.append(
+                (heat(mean, mass(maps[chosen]).mean(0)), f"{one['answer']}: {100 * one['share']:.0f}% in 5% of the area")
+            )
+        made["where it looks on the whole"] = sheet(
+            [tiles[i : i + 4] for i in range(0, len(tiles), 4)], "mean over pictures, by answer"
+        )
     return made
-
-
-NOT_LABELS = ("example", "rank", "training_row", "cosine", "_place", "_row")
 
 
 def _of_rows(found: Found, run: Run, shown: int) -> dict[str, Any]:

@@ -81,9 +81,10 @@ def reference_of(run: Run, settings: Settings, device: torch.device) -> Referenc
     return Reference(columns, rows, batch, typical(run.task, batch[run.task.inputs[0].name], numeric))
 
 
-def label_names(task: Task, columns: Columns) -> list[str]:
-    """The raw columns beyond what a client sends: answers, as the data hold them."""
-    return [name for name in columns if name not in (*task.asks, "source")]
+def label_column(task: Task, columns: Columns) -> str | None:
+    """The raw column of true answers: one that is named as the loss names it, else the last that a client does not send."""
+    beyond = [name for name in columns if name not in (*task.asks, "source")]
+    return next((name for name in task.labels if name in beyond), beyond[-1] if beyond else None)
 
 
 def in_words(answer: dict[str, Any]) -> str:
@@ -98,3 +99,9 @@ def in_words(answer: dict[str, Any]) -> str:
 def kind_of(answer: dict[str, Any]) -> str:
     """What answers are grouped by: the first text in them; the same for all answers that hold none."""
     return next((value for value in answer.values() if isinstance(value, str)), "all")
+
+
+def plain(cell: Any) -> Any:
+    """A cell as plain Python holds it; a missing number is None."""
+    value = cell.item() if isinstance(cell, np.generic) else cell
+    return None if isinstance(value, float) and np.isnan(value) else value

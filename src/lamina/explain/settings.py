@@ -37,7 +37,7 @@ class Settings:
     noisy_copies: Annotated[int, Doc("noisy copies of an example that SmoothGrad averages over")] = 32
     noise: Annotated[float, Doc("deviation of that noise, as a share of the range of the input")] = 0.15
     rankings: Annotated[int, Doc("random rankings that each example's deletion and insertion are compared with")] = 3
-    references: Annotated[int, Doc("training examples that are looked at: typical values, neighbours, values to change to")] = 2000
+    references: Annotated[int, Doc("training examples looked at: typical values, neighbours, values to change to")] = 2000
     neighbours: Annotated[int, Doc("nearest training examples that are named")] = 5
     counterfactuals: Annotated[bool, Doc("also look for the smallest change that flips each answer shown")] = True
     sanity: Annotated[bool, Doc("also explain copies of the model whose weights are randomized from the top")] = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamina.explain.attribute import GAP
-from lamina.explain.examples import in_words, label_names
+from lamina.explain.examples import in_words
 from lamina.explain.faithfulness import area, gains, mean_interval, relative_gap, sign_flip_p
 from lamina.explain.places import AREA, SUSPECT
 from lamina.explain.sanity import ALIKE
@@ -23,14 +24,30 @@ FEWEST = 6
 """Examples below which no pattern of signs can be unlikelier than 3%, so that a test says nothing."""
 
 
+@dataclass
+class Part:
+    """What one part of an explanation adds to the Verdict."""
+
+    sentences: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
 def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Path], seconds: float) -> Verdict:
     """The Verdict of `lamina explain`."""
     figures: dict[str, Any] = {"explained": figure(len(found.names))}
     tables: dict[str, list[dict[str, Any]]] = {"answers": _answers(found)}
     sentences: list[str] = []
     warnings, skipped = list(found.warnings), dict(found.skipped)
-    for told in (_faithful, _complete, _sane, _spots, _columns, _neighbours, _flips):
-        sentences += told(found, task, settings, figures, tables, warnings, skipped)
+    for tell in (_faithful, _complete, _sane, _spots, _columns, _neighbours, _flips):
+        part = tell(found, task, settings)
+        sentences += part.sentences
+        warnings += part.warnings
+        figures |= part.figures
+        tables |= part.tables
+        skipped |= part.skipped
     details = {"methods": list(found.methods), "part": found.part, "curves": _mean_curves(found)}
     return Verdict("explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, seconds, details)
 
@@ -50,156 +67,190 @@ def _mean_curves(found: Found) -> dict[str, Any]:
     }
 
 
-def _faithful(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _faithful(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if not found.methods:
-        return [f"No explanation was made: {'; '.join(f'{name}: {why}' for name, why in found.skipped.items())}."]
-    sentences, rows = [], []
+        part.sentences += [f"No explanation was made: {'; '.join(f'{name}: {why}' for name, why in found.skipped.items())}."]
+        return part
+    rows = []
     count = len(found.names)
     for place, method in enumerate(found.methods):
         row: dict[str, Any] = {"method": method}
         for kind, gain_B in gains(found.curves[method], found.curves["random"]).items():
             mean, low, high = mean_interval(gain_B, settings.resamples, settings.confidence, settings.seed)
             p = sign_flip_p(gain_B, settings.resamples, settings.seed) if count >= FEWEST else None
-            for prefix in ([f"{snake(method)}_"] if place else [f"{snake(method)}_", ""]):
-                figures[f"{prefix}{kind}_gain"] = figure(mean, low, high)
-                figures[f"{prefix}{kind}_p"] = figure(p)
+            for prefix in [f"{snake(method)}_"] if place else [f"{snake(method)}_", ""]:
+                part.figures[f"{prefix}{kind}_gain"] = figure(mean, low, high)
+                part.figures[f"{prefix}{kind}_p"] = figure(p)
             row |= {f"{kind}_area": float(area(getattr(found.curves[method], kind)).mean())}
             row |= {f"{kind}_gain": mean, f"{kind}_low": low, f"{kind}_high": high, f"{kind}_p": p}
         rows.append(row)
         better = row["deletion_gain"] > 0 and row["insertion_gain"] > 0
         sure = count >= FEWEST and max(row["deletion_p"], row["insertion_p"]) < 0.05
         name = method.replace("-", " ")
-        by = f"deletion {row['deletion_gain']:+.3f}, insertion {row['insertion_gain']:+.3f} on {count} example{'s' * (count != 1)}"
+        by = (
+            f"deletion {row['deletion_gain']:+.3f}, insertion {row['insertion_gain']:+.3f} on {count} example{'s' * (count != 1)}"
+        )
         if count < FEWEST:
-            sentences.append(f"What {name} points at, against random places: {by}; {count} is too few to tell it from chance.")
+            part.sentences.append(
+                f"What {name} points at, against random places: {by}; {count} is too few to tell it from chance."
+            )
         elif better and sure:
-            sentences.append(f"What {name} points at is what the model uses: hiding it and showing it beat random places ({by}).")
+            part.sentences.append(
+                f"What {name} points at is what the model uses: hiding it and showing it beat random places ({by})."
+            )
         else:
-            sentences.append(f"What {name} points at is not shown to be what the model uses, beside random places ({by}).")
-            warnings.append(f"{name}: no better than random places by more than chance; do not read its picture as the reason")
-    tables["faithfulness"] = rows
-    return sentences
+            part.sentences.append(f"What {name} points at is not shown to be what the model uses, beside random places ({by}).")
+            part.warnings.append(
+                f"{name}: no better than random places by more than chance; do not read its picture as the reason"
+            )
+    part.tables["faithfulness"] = rows
+    return part
 
 
-def _complete(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _complete(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if not found.gaps:
-        return []
+        return part
     missing, change = found.gaps["missing"], found.gaps["change"]
     value = relative_gap(missing, change)
     rng = np.random.default_rng((settings.seed, 4))
     draws = [relative_gap(missing[i], change[i]) for i in rng.integers(0, len(missing), (1000, len(missing)))]
     low, high = np.quantile(draws, [(1 - settings.confidence) / 2, (1 + settings.confidence) / 2])
-    figures["completeness_gap"] = figure(value, float(low), float(high))
-    figures["ig_steps"] = figure(int(found.gaps["steps"][0]))
+    part.figures["completeness_gap"] = figure(value, float(low), float(high))
+    part.figures["ig_steps"] = figure(int(found.gaps["steps"][0]))
     if value >= GAP:
-        warnings.append(f"integrated gradients leave {100 * value:.1f}% of the answer unexplained; raise --ig-steps")
-    return [f"Integrated gradients account for the answer but for {100 * value:.2f}%, in {int(found.gaps['steps'][0])} steps."]
+        part.warnings.append(f"integrated gradients leave {100 * value:.1f}% of the answer unexplained; raise --ig-steps")
+    part.sentences += [
+        f"Integrated gradients account for the answer but for {100 * value:.2f}%, in {int(found.gaps['steps'][0])} steps."
+    ]
+    return part
 
 
-def _sane(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _sane(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if not found.sanity:
         if found.methods:
-            skipped["sanity check"] = "it was not asked for"
-        return []
-    sentences = []
+            part.skipped["sanity check"] = "it was not asked for"
+        return part
     for place, method in enumerate(found.methods):
         last = [row for row in found.sanity if row["method"] == method][-1]
         value, low, high = mean_interval(last["alike_B"], settings.resamples, settings.confidence, settings.seed)
-        for prefix in ([f"{snake(method)}_"] if place else [f"{snake(method)}_", ""]):
-            figures[f"{prefix}sanity_similarity"] = figure(value, low, high)
+        for prefix in [f"{snake(method)}_"] if place else [f"{snake(method)}_", ""]:
+            part.figures[f"{prefix}sanity_similarity"] = figure(value, low, high)
         name = method.replace("-", " ")
         if high < ALIKE:
-            sentences.append(f"The pictures of {name} depend on what was learned: random weights leave a likeness of {value:.2f} of 1.")
+            part.sentences.append(
+                f"The pictures of {name} depend on what was learned: random weights leave a likeness of {value:.2f} of 1."
+            )
         else:
-            sentences.append(f"The pictures of {name} look much the same for a model that learned nothing (likeness {value:.2f} of 1).")
-            warnings.append(f"{name} fails the sanity check: its pictures show the input rather than the model")
+            part.sentences.append(
+                f"The pictures of {name} look much the same for a model that learned nothing (likeness {value:.2f} of 1)."
+            )
+            part.warnings.append(f"{name} fails the sanity check: its pictures show the input rather than the model")
     rows = []
     for row in found.sanity:
         plain = {name: value for name, value in row.items() if name != "alike_B"}
         rows.append({**plain, "rank_correlation": float(row["alike_B"].mean())})
-    tables["sanity"] = rows
-    return sentences
+    part.tables["sanity"] = rows
+    return part
 
 
-def _spots(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _spots(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if not found.spots:
-        return []
-    tables["fixed_spots"] = found.spots
+        return part
+    part.tables["fixed_spots"] = found.spots
     worst = found.spots[0]
-    figures["fixed_spot_share"] = figure(worst["share"])
-    told = (
-        f"{100 * worst['share']:.0f}% of what speaks for {worst['answer']} lies in the same {100 * AREA:.0f}% of all its pictures, "
-        f"rows {worst['top']} to {worst['bottom']}, columns {worst['left']} to {worst['right']}"
-    )
+    part.figures["fixed_spot_share"] = figure(worst["share"])
+    where = f"rows {worst['top']} to {worst['bottom']}, columns {worst['left']} to {worst['right']}"
+    share = f"{100 * worst['share']:.0f}% of what speaks for {worst['answer']}"
+    told = f"{share} lies in the same {100 * AREA:.0f}% of all its pictures, {where}"
     if worst["share"] >= SUSPECT:
-        warnings.append(f"{told}: look there for a stamp, a border or another thing that is not what the label means")
-    return [f"{told}."]
+        part.warnings.append(f"{told}: look there for a stamp, a border or another thing that is not what the label means")
+    part.sentences += [f"{told}."]
+    return part
 
 
-def _columns(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _columns(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if task.inputs[0].modality != "table" or not found.maps:
-        return []
+        return part
     map_BC = found.maps[found.methods[0]].abs().double().numpy()
     if map_BC.shape[1] != len(task.asks):
-        return []
+        return part
     mean_C = map_BC.mean(0)
     rows = [{"column": name, "mean_magnitude": float(value)} for name, value in zip(task.asks, mean_C, strict=True)]
     for row, one in zip(rows, found.importance, strict=False):
         row |= {f"{task.headline[0]}_loss_when_shuffled": one["importance"], "low": one["low"], "high": one["high"]}
-    tables["columns"] = sorted(rows, key=lambda row: -float(row["mean_magnitude"]))
+    part.tables["columns"] = sorted(rows, key=lambda row: -float(row["mean_magnitude"]))
     share = mean_C.max() / max(mean_C.sum(), 1e-12)
-    figures["top_column_share"] = figure(float(share))
-    sentences = [f"Single answers rest most on {tables['columns'][0]['column']}: {100 * share:.0f}% of all attribution."]
+    part.figures["top_column_share"] = figure(float(share))
+    part.sentences += [
+        f"Single answers rest most on {part.tables['columns'][0]['column']}: {100 * share:.0f}% of all attribution."
+    ]
     if found.importance:
         top = max(found.importance, key=lambda one: one["importance"])
-        figures["permutation_importance_top"] = figure(top["importance"], top["low"], top["high"])
+        part.figures["permutation_importance_top"] = figure(top["importance"], top["low"], top["high"])
         metric = task.headline[0]
-        sentences.append(f"Shuffling {top['column']} costs the model most: {metric} gets worse by {top['importance']:.3g}.")
-    return sentences
+        part.sentences.append(f"Shuffling {top['column']} costs the model most: {metric} gets worse by {top['importance']:.3g}.")
+    return part
 
 
-def _neighbours(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _neighbours(
+    found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any
+) -> list[str]:
     if not found.neighbours:
         return []
     tables["nearest"] = [{k: v for k, v in one.items() if not k.startswith("_")} for one in found.neighbours]
-    labels = label_names(task, found.reference.columns) if found.reference else []
     texts = [next((v for v in answer.values() if isinstance(v, str)), None) for answer in found.answers]
-    if len(labels) != 1 or None in texts:
+    if None in texts or any(one["label"] is None for one in found.neighbours):
         return []
     agree = np.zeros(len(texts))
     for one in found.neighbours:
-        agree[one["_row"]] += str(one[labels[0]]) == texts[one["_row"]]
+        agree[one["_row"]] += str(one["label"]) == texts[one["_row"]]
     agree /= max(one["rank"] for one in found.neighbours)
     value, low, high = mean_interval(agree, settings.resamples, settings.confidence, settings.seed)
     figures["neighbour_agreement"] = figure(value, low, high)
     return [f"Of the training examples that it sees as most alike, {100 * value:.0f}% bear the label that it answered."]
 
 
-def _flips(found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any) -> list[str]:
+def _flips(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if not found.flips:
-        return []
+        return part
     rows = []
     for one in found.flips:
-        row = {"example": found.names[one["row"]], "answer": in_words(found.answers[one["row"]]), "becomes": one["becomes"] or None}
+        row = {
+            "example": found.names[one["row"]],
+            "answer": in_words(found.answers[one["row"]]),
+            "becomes": one["becomes"] or None,
+        }
         if "changes" in one:
             row["changes"] = "; ".join(f"{c['column']}: {_cell(c['from'])} -> {_cell(c['to'])}" for c in one["changes"])
         else:
             row["rms_share"] = one["rms_share"] if one["found"] else None
         rows.append(row)
-    tables["counterfactuals"] = rows
+    part.tables["counterfactuals"] = rows
     done = [one for one in found.flips if one["found"]]
-    figures["counterfactuals_found"] = figure(len(done) / len(found.flips))
+    part.figures["counterfactuals_found"] = figure(len(done) / len(found.flips))
     if not done:
-        return [f"No small change flips any of the {len(found.flips)} answers tried."]
+        part.sentences += [f"No small change flips any of the {len(found.flips)} answers tried."]
+        return part
     if "changes" in done[0]:
         counts = np.array([one["changed_columns"] for one in done], dtype=float)
-        figures["counterfactual_columns"] = _interval(counts, settings)
+        part.figures["counterfactual_columns"] = _interval(counts, settings)
         first = rows[done[0]["row"]]
         few = float(np.median(counts))
-        return [f"To flip an answer it takes a change of {few:g} column{'s' * (few != 1)} (median); {first['example']}: {first['changes']}."]
+        told = f"a change of {few:g} column{'s' * (few != 1)} (median); {first['example']}: {first['changes']}"
+        part.sentences.append(f"To flip an answer it takes {told}.")
+        return part
     shares = np.array([one["rms_share"] for one in done])
-    figures["counterfactual_rms_share"] = _interval(shares, settings)
-    return [f"To flip an answer it takes a change of {100 * shares.mean():.1f}% of the range of a pixel, in the mean square."]
+    part.figures["counterfactual_rms_share"] = _interval(shares, settings)
+    part.sentences += [
+        f"To flip an answer it takes a change of {100 * shares.mean():.1f}% of the range of a pixel, in the mean square."
+    ]
+    return part
 
 
 def _interval(values: np.ndarray, settings: Settings) -> Any:
@@ -208,5 +259,3 @@ def _interval(values: np.ndarray, settings: Settings) -> Any:
 
 def _cell(value: Any) -> str:
     return "missing" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
