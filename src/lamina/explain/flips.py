@@ -36,7 +36,7 @@ class Flip:
 
 
 def flips(subject: Subject, steps: int = STEPS) -> Flip:
-    """The shortest changes that flip an answer of one of K. Expects a leaf that is the input itself, and a class that was said."""
+    """The shortest changes that flip an answer of one of K. Expects a leaf that is the input, and a class that was said."""
     spec, x, said_B = subject.task.inputs[0], subject.leaf.detach(), subject.label
     assert said_B is not None
     wide = [1] * (x.dim() - 1)

@@ -197,22 +197,23 @@ def _columns(found: Found, task: Task, settings: Settings) -> Part:
     return part
 
 
-def _neighbours(
-    found: Found, task: Task, settings: Settings, figures: Any, tables: Any, warnings: Any, skipped: Any
-) -> list[str]:
+def _neighbours(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
     if not found.neighbours:
-        return []
-    tables["nearest"] = [{k: v for k, v in one.items() if not k.startswith("_")} for one in found.neighbours]
+        return part
+    part.tables["nearest"] = [{k: v for k, v in one.items() if not k.startswith("_")} for one in found.neighbours]
     texts = [next((v for v in answer.values() if isinstance(v, str)), None) for answer in found.answers]
     if None in texts or any(one["label"] is None for one in found.neighbours):
-        return []
+        return part
     agree = np.zeros(len(texts))
     for one in found.neighbours:
         agree[one["_row"]] += str(one["label"]) == texts[one["_row"]]
     agree /= max(one["rank"] for one in found.neighbours)
     value, low, high = mean_interval(agree, settings.resamples, settings.confidence, settings.seed)
-    figures["neighbour_agreement"] = figure(value, low, high)
-    return [f"Of the training examples that it sees as most alike, {100 * value:.0f}% bear the label that it answered."]
+    part.figures["neighbour_agreement"] = figure(value, low, high)
+    told = f"{100 * value:.0f}% bear the label that it answered"
+    part.sentences.append(f"Of the training examples that it sees as most alike, {told}.")
+    return part
 
 
 def _flips(found: Found, task: Task, settings: Settings) -> Part:
