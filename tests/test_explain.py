@@ -94,12 +94,12 @@ def test_attribution_and_counterfactuals_lie_in_the_watermark(stamped: Held) -> 
     for method in ("integrated-gradients", "occlusion", "grad-cam"):
         made = attribute(method, some, baseline_leaf(some, neutral), Settings())
         share_B = mass(made.map.double().numpy())[:, MARK, MARK].sum((1, 2))
-        assert share_B.mean() > (10 if method != "grad-cam" else 4) * MARK_AREA, method
+        assert share_B.mean() > (6 if method != "grad-cam" else 4) * MARK_AREA, method
     flip = flips(some)
     change_BHW = (flip.leaf - some.leaf.detach())[flip.found][:, 0].square()
     assert flip.found.float().mean() > 0.8
     share_B = change_BHW[:, MARK, MARK].sum((1, 2)) / change_BHW.sum((1, 2))
-    assert float(share_B.mean()) > 10 * MARK_AREA
+    assert float(share_B.mean()) > 6 * MARK_AREA
 
 
 def test_a_model_that_learned_nothing_is_told_apart_from_one_that_did(tmp_path: Path) -> None:
