@@ -75,7 +75,9 @@ def test_a_model_that_looks_at_a_watermark_is_found_out(stamped: Held) -> None:
     assert made.tables["sanity"][-1]["share"] == 1.0
     assert made.figures["counterfactuals_found"]["value"] > 0.8
     assert {"what it looked at", "smallest changes that flip the answer", "nearest training pictures"} <= set(made.pictures)
-    for path in made.pictures.values():
+    curves = made.pictures["hiding and showing what it looked at"].read_text()
+    assert "integrated-gradients" in curves and "random" in curves
+    for path in (p for p in made.pictures.values() if p.suffix == ".png"):
         with Image.open(path) as image:
             assert image.size[0] > 100 and path.parent == stamped.folder / "report" / "explain"
 

@@ -36,9 +36,28 @@ def pictures(found: Found, run: Run, settings: Settings) -> dict[str, Path]:
             [one["column"] for one in found.importance], [one["importance"] for one in found.importance], title
         )
     paths = {title: save(image, folder / f"{title.replace(' ', '-')}.png") for title, image in made.items()}
+    if found.curves:
+        paths["hiding and showing what it looked at"] = _curves(found, folder / "curves.svg")
     if settings.out and made:
         save(next(iter(made.values())), Path(settings.out))
     return paths
+
+
+def _curves(found: Found, path: Path) -> Path:
+    """The mean strength of what was said along deletion and insertion, a line a method, and chance in gray."""
+    from lamina import drawing
+
+    figure, axes = drawing.new_figure(8.0, 3.4, columns=2)
+    for axis, kind, what in zip(axes, ("deletion", "insertion"), ("hidden", "shown"), strict=True):
+        for number, (name, along) in enumerate(found.curves.items()):
+            mean = getattr(along, kind).mean(0)
+            chance = name == "random"
+            color = drawing.QUIET if chance else drawing.COLORS[number % len(drawing.COLORS)]
+            axis.plot(np.linspace(0, 1, len(mean)), mean, color=color, linestyle="--" if chance else "-", label=name)
+        axis.set_xlabel(f"share {what}, what counts most first")
+    axes[0].set_ylabel("strength of the answer")
+    axes[1].legend(frameon=False, fontsize=8)
+    return drawing.save(figure, path)
 
 
 def _of_images(found: Found, name: str, shown: int) -> dict[str, Any]:
