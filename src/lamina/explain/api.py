@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lamina.answer import EVALUATION_BATCH
 from lamina.data.columns import length, take
 from lamina.explain import draw, words
 from lamina.explain.attribute import Attribution, attribute, chosen
 from lamina.explain.counterfactuals import counterfactuals
-from lamina.explain.examples import Reference, encoded, examples, kind_of, label_column, plain, reference_of
+from lamina.explain.examples import Reference, brief, encoded, examples, kind_of, label_column, reference_of
 from lamina.explain.faithfulness import Curves, curves_of_maps
+from lamina.explain.found import Found
 from lamina.explain.importance import REPEATS, permutation_importance
 from lamina.explain.nearest import features_of, nearest
 from lamina.explain.places import spots
 from lamina.explain.sanity import randomized, rank_correlation, structural_similarity
 from lamina.explain.settings import Method, Settings, check
 from lamina.explain.subject import Subject, at_once, baseline_leaf, freeze, subject, subjects
-from lamina.task import Batch, Columns
+from lamina.task import Batch
 from lamina.terminal import progress
+from lamina.train.precision import float32, has_convolutions, pick_device
 
 if TYPE_CHECKING:
     from lamina.data.source import Source
@@ -39,33 +42,6 @@ SANITY_EXAMPLES, SANITY_STOPS = 32, 6
 QUICK = {"examples": 24, "rankings": 1, "references": 500, "shown": 4}
 LEAST_GROUND = 20
 """Rows with labels from which permutation importance is measured."""
-
-
-@dataclass
-class Found:
-    """What the parts of an explanation leave behind; `words.verdict` tells it."""
-
-    names: list[str]
-    part: str
-    columns: Columns
-    answers: list[dict[str, Any]]
-    said: Batch
-    methods: list[Method] = field(default_factory=list)
-    maps: dict[Method, Tensor] = field(default_factory=dict)
-    """(B, ...) on the CPU."""
-    gaps: dict[str, np.ndarray] = field(default_factory=dict)
-    """missing and change (B,), and steps (1,), of integrated gradients."""
-    curves: dict[str, Curves] = field(default_factory=dict)
-    """By method, and `random`."""
-    sanity: list[dict[str, Any]] = field(default_factory=list)
-    """One row a method and depth, with the correlation of each example."""
-    neighbours: list[dict[str, Any]] = field(default_factory=list)
-    flips: list[dict[str, Any]] = field(default_factory=list)
-    importance: list[dict[str, Any]] = field(default_factory=list)
-    spots: list[dict[str, Any]] = field(default_factory=list)
-    reference: Reference | None = None
-    warnings: list[str] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def explain(
@@ -82,8 +58,6 @@ def explain(
     The gradients are computed in float32 unless `precision` names another. Raises LaminaError where a setting makes no
     sense, an input cannot be read, or a part is empty. What does not apply is told under `skipped`.
     """
-    from lamina.train.precision import has_convolutions, pick_device
-
     began = time.monotonic()
     settings = settings or Settings()
     check(settings)
@@ -97,8 +71,7 @@ def explain(
     reference = reference_of(run, settings, where)
     batch = encoded(run.task, columns, where)
     said = freeze(run.task, model, batch, settings.which)
-    with torch.no_grad():
-        answers = run.task.predict(lambda *x: _plain(model(*x)), batch)
+    answers = _answers(run, batch, device, precision)
     found = Found(names, part, columns, answers, said)
     if isinstance(reference, Reference):
         found.reference = reference
@@ -191,7 +164,7 @@ def _neighbours(found: Found, run: Run, model: nn.Module, settings: Settings, re
             place_in_all = row * index_Bk.shape[1] + rank - 1
             found.neighbours.append({
                 "example": name, "rank": rank, "training_row": int(reference.rows[place]) + 1,
-                "label": None if label is None else plain(held[place_in_all]), "cosine": cosine, "_place": place, "_row": row,
+                "label": None if label is None else brief(held[place_in_all]), "cosine": cosine, "_place": place, "_row": row,
             })  # fmt: skip
 
 
@@ -210,16 +183,20 @@ def _importance(found: Found, run: Run, model: nn.Module, device: torch.device, 
     repeats = 2 if settings.quick else REPEATS
     batch = encoded(task, found.columns, device)
     with progress("shuffling columns", len(task.asks)) as advance:
-        told = permutation_importance(task, lambda *x: _plain(model(*x)), found.columns, batch, settings.seed, repeats, advance)
+        told = permutation_importance(task, lambda *x: float32(model(*x)), found.columns, batch, settings.seed, repeats, advance)
     for name, (mean, low, high) in zip(task.asks, told, strict=True):
         found.importance.append({"column": name, "importance": mean, "low": low, "high": high})
 
 
+def _answers(run: Run, batch: Batch, device: str, precision: str | None) -> list[dict[str, Any]]:
+    """What `lamina predict` would answer: temperature and all."""
+    forward = run.forward(device, precision or "float32")
+    said: list[dict[str, Any]] = []
+    with torch.inference_mode():
+        for start in range(0, len(next(iter(batch.values()))), EVALUATION_BATCH):
+            said += run.task.predict(forward, {name: v[start : start + EVALUATION_BATCH] for name, v in batch.items()})
+    return said
+
+
 def _first(batch: Batch, count: int) -> Batch:
     return {name: value[:count] for name, value in batch.items()}
-
-
-def _plain(output: Any) -> Any:
-    from lamina.train.precision import float32
-
-    return float32(output)

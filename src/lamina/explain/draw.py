@@ -16,7 +16,7 @@ from lamina.explain.places import mass
 from lamina.explain.settings import Settings
 
 if TYPE_CHECKING:
-    from lamina.explain.api import Found
+    from lamina.explain.found import Found
     from lamina.run import Run
 
 

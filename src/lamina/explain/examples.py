@@ -39,12 +39,14 @@ class Reference:
     """(1, ...) see `subject.typical`."""
 
 
-def sampled(columns: Columns, count: int, seed: int) -> tuple[Columns, np.ndarray]:
-    """At most `count` rows, in order, and where they stood."""
+def sampled(columns: Columns, count: int, seed: int, mixed: bool = False) -> tuple[Columns, np.ndarray]:
+    """At most `count` rows drawn without replacement, and where they stood.
+
+    In their order, or `mixed`: data are often sorted by class, and the first few are drawn.
+    """
     total = length(columns)
-    rows = np.arange(total)
-    if total > count:
-        rows = np.sort(np.random.default_rng((seed, total)).choice(total, count, replace=False))
+    rows = np.random.default_rng((seed, total)).permutation(total)[:count]
+    rows = rows if mixed else np.sort(rows)
     return take(columns, rows), rows
 
 
@@ -57,7 +59,7 @@ def examples(run: Run, settings: Settings, source: Source | None, inputs: Sequen
             raise LaminaError("inputs: expected at least one; got none")
         return columns, [str(name) for name in columns["source"]], "inputs"
     columns, part, _ = examples_of(run, source, settings.part)
-    chosen, rows = sampled(columns, settings.examples, settings.seed)
+    chosen, rows = sampled(columns, settings.examples, settings.seed, mixed=True)
     return chosen, [f"{part} {row + 1}" for row in rows], part
 
 
@@ -105,3 +107,12 @@ def plain(cell: Any) -> Any:
     """A cell as plain Python holds it; a missing number is None."""
     value = cell.item() if isinstance(cell, np.generic) else cell
     return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def brief(cell: Any, most: int = 40) -> Any:
+    """A cell as a table shows it: lists and long texts cut."""
+    value = plain(cell)
+    if value is None or isinstance(value, (int, float)):
+        return value
+    text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from lamina.answer import EVALUATION_BATCH
 from lamina.data.columns import rows_of
 from lamina.task import Batch, Columns, Forward, Task
 
@@ -30,8 +31,11 @@ def permutation_importance(
     name = task.inputs[0].name
 
     def quality(rows: Batch) -> float:
+        said = []
         with torch.inference_mode():
-            value = task.metrics(columns, rows_of(task.predict(forward, rows)))[metric]
+            for start in range(0, len(rows[name]), EVALUATION_BATCH):
+                said += task.predict(forward, {key: v[start : start + EVALUATION_BATCH] for key, v in rows.items()})
+        value = task.metrics(columns, rows_of(said))[metric]
         return value if better == "max" else -value
 
     whole = quality(batch)

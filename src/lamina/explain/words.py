@@ -18,7 +18,7 @@ from lamina.task import Task
 from lamina.verdict import Verdict, figure
 
 if TYPE_CHECKING:
-    from lamina.explain.api import Found
+    from lamina.explain.found import Found
 
 FEWEST = 6
 """Examples below which no pattern of signs can be unlikelier than 3%, so that a test says nothing."""
@@ -147,7 +147,7 @@ def _sane(found: Found, task: Task, settings: Settings) -> Part:
             part.sentences.append(
                 f"The pictures of {name} look much the same for a model that learned nothing (likeness {value:.2f} of 1)."
             )
-            part.warnings.append(f"{name} fails the sanity check: its pictures show the input rather than the model")
+            part.warnings.append(f"{name} fails the sanity check: it shows the input rather than the model")
     rows = []
     for row in found.sanity:
         plain = {name: value for name, value in row.items() if name != "alike_B"}
