@@ -118,7 +118,7 @@ def test_an_explanation_drawn_at_random_is_not_believed(tmp_path: Path, monkeypa
     run = Held(tmp_path, Pictures(), data_of(pictures(60), pictures(30, 1)))
     made = explain(run, Settings(method="gradient", shown=0, sanity=False, resamples=1000))
     assert made.figures["deletion_p"]["value"] > 0.05 and made.figures["deletion_gain"]["low"] < 0
-    assert any("no better than random places" in warning for warning in made.warnings)
+    assert any("no better than hiding and showing random places" in warning for warning in made.warnings)
     assert made.skipped["sanity check"] == "it was not asked for" and "counterfactuals_found" not in made.figures
     assert set(made.details["curves"]) == {"gradient", "random"}
 

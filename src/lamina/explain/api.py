@@ -20,7 +20,7 @@ from lamina.data.columns import length, take
 from lamina.explain import draw, words
 from lamina.explain.attribute import Attribution, attribute, chosen
 from lamina.explain.counterfactuals import counterfactuals
-from lamina.explain.examples import Reference, brief, encoded, examples, kind_of, label_column, reference_of
+from lamina.explain.examples import Reference, brief, encoded, examples, kind_of, label_column, own_data, reference_of
 from lamina.explain.faithfulness import Curves, curves_of_maps
 from lamina.explain.found import Found
 from lamina.explain.importance import REPEATS, permutation_importance
@@ -64,11 +64,12 @@ def explain(
     if settings.quick:
         settings = replace(settings, **{name: min(least, getattr(settings, name)) for name, least in QUICK.items()})
     where = pick_device(device)
-    columns, names, part = examples(run, settings, source, inputs)
+    own = own_data(run)
+    columns, names, part = examples(run, settings, source, inputs, own)
     model = run.model().to(where).requires_grad_(False)
     if has_convolutions(model) and where.type != "mps":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    reference = reference_of(run, settings, where)
+    reference = reference_of(run, own, settings, where)
     batch = encoded(run.task, columns, where)
     said = freeze(run.task, model, batch, settings.which)
     answers = _answers(run, batch, device, precision)

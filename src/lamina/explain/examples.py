@@ -23,7 +23,7 @@ from lamina.predict import Unread, gather
 from lamina.task import Batch, Columns, Task
 
 if TYPE_CHECKING:
-    from lamina.data.source import Source
+    from lamina.data.source import Data, Source
     from lamina.run import Run
 
 
@@ -50,7 +50,17 @@ def sampled(columns: Columns, count: int, seed: int, mixed: bool = False) -> tup
     return take(columns, rows), rows
 
 
-def examples(run: Run, settings: Settings, source: Source | None, inputs: Sequence[Any]) -> tuple[Columns, list[str], str]:
+def own_data(run: Run) -> Data | str:
+    """The data that the run was trained on; where they cannot be read, why. Inputs can be explained without them."""
+    try:
+        return run.data()
+    except LaminaError as error:
+        return str(error)
+
+
+def examples(
+    run: Run, settings: Settings, source: Source | None, inputs: Sequence[Any], own: Data | str
+) -> tuple[Columns, list[str], str]:
     """(columns, a name for each row, where they are from). Files that cannot be read are told by LaminaError."""
     if inputs:
         parts = [part for part in gather(run.task, inputs, strict=True) if not isinstance(part, Unread)]
@@ -58,7 +68,8 @@ def examples(run: Run, settings: Settings, source: Source | None, inputs: Sequen
         if not length(columns):
             raise LaminaError("inputs: expected at least one; got none")
         return columns, [str(name) for name in columns["source"]], "inputs"
-    columns, part, _ = examples_of(run, source, settings.part)
+    given = own if source is None and not isinstance(own, str) else source  # read once, not again
+    columns, part, _ = examples_of(run, given, settings.part)
     chosen, rows = sampled(columns, settings.examples, settings.seed, mixed=True)
     return chosen, [f"{part} {row + 1}" for row in rows], part
 
@@ -69,15 +80,13 @@ def encoded(task: Task, columns: Columns, device: torch.device) -> Batch:
     return to_device(task.encode(asked, "predict"), device)
 
 
-def reference_of(run: Run, settings: Settings, device: torch.device) -> Reference | str:
+def reference_of(run: Run, own: Data | str, settings: Settings, device: torch.device) -> Reference | str:
     """Training rows; where they cannot be had, why."""
-    try:
-        train = run.data().train
-    except LaminaError as error:
-        return str(error)
-    if not length(train):
+    if isinstance(own, str):
+        return own
+    if not length(own.train):
         return "the training part holds no examples"
-    columns, rows = sampled(train, settings.references, settings.seed)
+    columns, rows = sampled(own.train, settings.references, settings.seed)
     batch = encoded(run.task, columns, device)
     numeric = [is_numeric(columns[name]) for name in run.task.asks] if run.task.inputs[0].modality == "table" else []
     return Reference(columns, rows, batch, typical(run.task, batch[run.task.inputs[0].name], numeric))

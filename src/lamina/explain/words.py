@@ -20,6 +20,7 @@ from lamina.verdict import Verdict, figure
 if TYPE_CHECKING:
     from lamina.explain.found import Found
 
+SURE = 0.05
 FEWEST = 6
 """Examples below which no pattern of signs can be unlikelier than 3%, so that a test says nothing."""
 
@@ -75,35 +76,30 @@ def _faithful(found: Found, task: Task, settings: Settings) -> Part:
     rows = []
     count = len(found.names)
     for place, method in enumerate(found.methods):
-        row: dict[str, Any] = {"method": method}
+        prefixes = [f"{snake(method)}_"] if place else [f"{snake(method)}_", ""]
+        told, failed = list[str](), list[str]()
         for kind, gain_B in gains(found.curves[method], found.curves["random"]).items():
             mean, low, high = mean_interval(gain_B, settings.resamples, settings.confidence, settings.seed)
             p = sign_flip_p(gain_B, settings.resamples, settings.seed) if count >= FEWEST else None
-            for prefix in [f"{snake(method)}_"] if place else [f"{snake(method)}_", ""]:
+            for prefix in prefixes:
                 part.figures[f"{prefix}{kind}_gain"] = figure(mean, low, high)
                 part.figures[f"{prefix}{kind}_p"] = figure(p)
-            row |= {f"{kind}_area": float(area(getattr(found.curves[method], kind)).mean())}
-            row |= {f"{kind}_gain": mean, f"{kind}_low": low, f"{kind}_high": high, f"{kind}_p": p}
-        rows.append(row)
-        better = row["deletion_gain"] > 0 and row["insertion_gain"] > 0
-        sure = count >= FEWEST and max(row["deletion_p"], row["insertion_p"]) < 0.05
+            along = float(area(getattr(found.curves[method], kind)).mean())
+            rows.append({"method": method, "curve": kind, "area": along, "gain": mean, "low": low, "high": high, "p": p})
+            told.append(f"{kind} {mean:+.3f}")
+            if p is not None and (mean <= 0 or p >= SURE):
+                failed.append({"deletion": "hiding", "insertion": "showing"}[kind])
         name = method.replace("-", " ")
-        by = (
-            f"deletion {row['deletion_gain']:+.3f}, insertion {row['insertion_gain']:+.3f} on {count} example{'s' * (count != 1)}"
-        )
+        by = f"{', '.join(told)} on {count} example{'s' * (count != 1)}"
         if count < FEWEST:
-            part.sentences.append(
-                f"What {name} points at, against random places: {by}; {count} is too few to tell it from chance."
-            )
-        elif better and sure:
-            part.sentences.append(
-                f"What {name} points at is what the model uses: hiding it and showing it beat random places ({by})."
-            )
+            line = f"What {name} points at, against random places: {by}; {count} is too few to tell it from chance."
+        elif failed:
+            line = f"What {name} points at is not shown to be what the model uses, beside random places ({by})."
+            why = f"{' and '.join(failed)} what it points at is no better than {' and '.join(failed)} random places"
+            part.warnings.append(f"{name}: {why}; do not read its picture as the reason")
         else:
-            part.sentences.append(f"What {name} points at is not shown to be what the model uses, beside random places ({by}).")
-            part.warnings.append(
-                f"{name}: no better than random places by more than chance; do not read its picture as the reason"
-            )
+            line = f"What {name} points at is what the model uses: hiding it and showing it beat random places ({by})."
+        part.sentences.append(line)
     part.tables["faithfulness"] = rows
     return part
 
@@ -140,13 +136,11 @@ def _sane(found: Found, task: Task, settings: Settings) -> Part:
             part.figures[f"{prefix}sanity_similarity"] = figure(value, low, high)
         name = method.replace("-", " ")
         if high < ALIKE:
-            part.sentences.append(
-                f"The pictures of {name} depend on what was learned: random weights leave a likeness of {value:.2f} of 1."
-            )
+            told = f"random weights leave a likeness of {value:.2f} of 1"
+            part.sentences.append(f"What {name} shows depends on what was learned: {told}.")
         else:
-            part.sentences.append(
-                f"The pictures of {name} look much the same for a model that learned nothing (likeness {value:.2f} of 1)."
-            )
+            told = f"a model that learned nothing shows much the same (likeness {value:.2f} of 1)"
+            part.sentences.append(f"What {name} shows hardly depends on what was learned: {told}.")
             part.warnings.append(f"{name} fails the sanity check: it shows the input rather than the model")
     rows = []
     for row in found.sanity:
