@@ -141,6 +141,8 @@ def _sanity(found: Found, some: Subject, settings: Settings, neutral: Tensor | N
                 after = attribute(name, other, baseline, fewer).map.cpu().float()
                 row: dict[str, Any] = {"method": name, "random_down_to": layer, "share": share}
                 row["alike_B"] = rank_correlation(before, after).numpy()
+                flat = after.flatten(1)
+                row["empty"] = float((flat.amax(1) == flat.amin(1)).float().mean())  # alike to nothing: no proof of much
                 if before.dim() == 3:
                     row["ssim"] = float(structural_similarity(before, after).mean())
                 found.sanity.append(row)
