@@ -23,6 +23,7 @@ class Environment:
 LIGHTNING = Environment("lightning", ("lightning==2.6.6",))
 TRANSFORMERS = Environment("transformers", ("transformers==5.24.0", "accelerate==1.15.0"))
 KERAS = Environment("keras", ("keras==3.15.1",))
+CAPTUM = Environment("captum", ("captum==0.9.0",))
 # fastai asks for torchvision, which must match torch's build to be imported. Its vision part alone uses it.
 FASTAI = Environment(
     "fastai",

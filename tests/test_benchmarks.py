@@ -1,5 +1,6 @@
 """The benchmark harness: its order, its figures, and that contenders do the same work. Speeds themselves are not tested."""
 
+import argparse
 import gzip
 import json
 import subprocess
@@ -11,7 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
-from benchmarks import accuracy, harness, kill_and_resume, throughput
+from benchmarks import accuracy, explain, harness, kill_and_resume, throughput
 from benchmarks.peers import common, tuned
 from benchmarks.peers import lamina as lamina_peer
 
@@ -195,3 +196,22 @@ def test_the_interval_over_seeds():
     assert (low + high) / 2 == pytest.approx(0.92)
     assert high - low == pytest.approx(2 * 4.30 * 0.02 / 3**0.5)
     assert accuracy.interval([0.9]) == (0.9, 0.9)
+
+
+def test_explainers_that_compute_something_else_are_caught():
+    alike = [{"captum": result(1, length=2.0), "lamina": result(1, length=2.01)}]
+    explain.check_alike("gradient", alike)
+    other = [{"captum": result(1, length=2.0), "lamina": result(1, length=3.0)}]
+    with pytest.raises(harness.Failed, match="same attributions"):
+        explain.check_alike("occlusion", other)
+    explain.check_alike("smooth-grad", other)  # whose noise differs
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated-gradients", "smooth-grad", "occlusion", "grad-cam"])
+def test_lamina_explains_what_the_benchmark_asks(method):
+    from benchmarks.peers import explain_lamina, explaining
+
+    options = argparse.Namespace(method=method, steps=4)
+    x, label = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8), torch.tensor([0, 1, 2])
+    made = explain_lamina.explainer(explaining.network(), x, label, options)()
+    assert made.shape == (3, 28, 28) and made.isfinite().all()
