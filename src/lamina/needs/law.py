@@ -37,9 +37,11 @@ DECAY = (1.0, 0.8)
 """The same for the decay k of saturation."""
 NO_FLOOR = 0.3
 """Belief that the floor is nothing at all; else its share is uniform."""
-SCATTER = (0.04, 1.0)
-"""Median of the relative scatter of one training, and the standard deviation of its logarithm."""
-SHARED = 0.5
+SCATTER = (0.03, 0.8)
+"""Median of the relative scatter of one training on L examples, and the standard deviation of its logarithm."""
+CALMS = 0.25
+"""The scatter is sigma (n / L)^-CALMS: trainings on few examples differ more from one another."""
+SHARED = 0.25
 """Share of the variance of judging that remains between sizes: all are judged on the same examples."""
 DRIFT = 0.03
 """Relative standard deviation, for each doubling beyond what was measured, by which curves leave every law above."""
@@ -124,7 +126,8 @@ def fit(sizes: Sequence[float], errors: Sequence[float], chance: Sequence[float]
     count_N = np.array([rows.sum() for rows in of_size])
     y_N = np.array([y_T[rows].mean() for rows in of_size])
     chance_N = np.array([(c_T[rows] / e_T[rows]).mean() for rows in of_size])
-    within = sum(float(np.square(y_T[rows] - y_T[rows].mean()).sum()) for rows in of_size)
+    calm_N = (n_N / n_N[-1]) ** -CALMS
+    within = sum(float(np.square((y_T[rows] - y_T[rows].mean()) / c).sum()) for rows, c in zip(of_size, calm_N, strict=True))
     shapes = _grid()
     log_prior_P, kind_P, rate_P, shift_P, share_P = shapes.T
     s_PN = _decay(n_N[None] / n_N[-1], kind_P[:, None], rate_P[:, None], shift_P[:, None])
@@ -134,7 +137,7 @@ def fit(sizes: Sequence[float], errors: Sequence[float], chance: Sequence[float]
     sigma_G = np.geomspace(0.004, 0.6, 24)
     log_sigma_G = -0.5 * np.square((np.log(sigma_G) - math.log(SCATTER[0])) / SCATTER[1])
     log_sigma_G -= (count_N.sum() - len(n_N)) * np.log(sigma_G) + within / (2 * sigma_G**2)
-    w_GN = 1 / (sigma_G[:, None] ** 2 / count_N + SHARED * chance_N**2)
+    w_GN = 1 / (np.square(sigma_G[:, None] * calm_N) / count_N + SHARED * chance_N**2)
     mean_GP = w_GN @ residual_PN.T / w_GN.sum(1)[:, None]
     square_GP = w_GN @ np.square(residual_PN).T - np.square(mean_GP) * w_GN.sum(1)[:, None]
     log_GP = log_sigma_G[:, None] + log_prior_P - 0.5 * square_GP
