@@ -118,7 +118,9 @@ def measure(
         shorter = round(max(QUICK_SECONDS / sum(estimates), 0.02), 2)
     known = read(folder / "curve.jsonl", key_of(run, data, settings, shorter))
     key = key_of(run, data, settings, shorter)
-    to_do = [shorter * s for place, s in zip(plan, estimates, strict=True) if place not in known and not own(place, count, shorter)]
+    to_do = [
+        shorter * s for place, s in zip(plan, estimates, strict=True) if place not in known and not own(place, count, shorter)
+    ]
     if sum(to_do) > 2:
         say(f"learning curve: {len(to_do)} trainings on {plan[0][0]:,} to {plan[-1][0]:,} examples, about {told(sum(to_do))}")
     hashes = contents(run.task, data.train)
@@ -225,6 +227,10 @@ def append(path: Path, training: Training) -> None:
 
 def told(seconds: float) -> str:
     """A time in words."""
-    return f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
-
-
+    return (
+        f"{seconds:.0f} seconds"
+        if seconds < 100
+        else f"{seconds / 60:.0f} minutes"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} hours"
+    )

@@ -39,7 +39,9 @@ class LabelErrors:
     high: float
 
 
-def rank(label_N: np.ndarray, probability_NK: np.ndarray, confidence: float = 0.9, resamples: int = 200, seed: int = 0) -> LabelErrors:
+def rank(
+    label_N: np.ndarray, probability_NK: np.ndarray, confidence: float = 0.9, resamples: int = 200, seed: int = 0
+) -> LabelErrors:
     """Confident learning over out-of-sample probabilities."""
     rows = np.arange(len(label_N))
     others_NK = probability_NK.copy()
@@ -99,7 +101,9 @@ def probe(features_ND: np.ndarray, label_N: np.ndarray, classes: int, seed: int 
     return found_NK
 
 
-def left_out(probabilities: Sequence[np.ndarray], inside: Sequence[np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray] | None:
+def left_out(
+    probabilities: Sequence[np.ndarray], inside: Sequence[np.ndarray], count: int
+) -> tuple[np.ndarray, np.ndarray] | None:
     """Mean probabilities (N, K) over those trainings that left an example out, and whether there was one (N,).
 
     inside: the rows that each training was trained on.

@@ -72,7 +72,9 @@ class Law:
 
     def expected(self, n: float) -> np.ndarray:
         """The error (S,) that trainings on n examples have on average."""
-        return self.level_S * (self.share_S + (1 - self.share_S) * _decay(n / self.largest, self.kind_S, self.rate_S, self.shift_S))
+        return self.level_S * (
+            self.share_S + (1 - self.share_S) * _decay(n / self.largest, self.kind_S, self.rate_S, self.shift_S)
+        )
 
     def measured(self, n: float, seed: int = 0) -> np.ndarray:
         """The error (S,) of one training on n examples, judged on as many examples as the curve: with scatter and drift."""

@@ -58,9 +58,7 @@ def leaks(
 def grids(pixels_NCHW: np.ndarray) -> np.ndarray:
     """Brightness (N, G) on a grid of at most 16 x 16, standardized: mean 0, length 1; flat pictures become zeros."""
     gray = pixels_NCHW.astype(np.float32).mean(1)
-    rows, columns = (
-        np.linspace(0, size, min(GRID, size) + 1).astype(int) for size in gray.shape[1:]
-    )
+    rows, columns = (np.linspace(0, size, min(GRID, size) + 1).astype(int) for size in gray.shape[1:])
     sums = np.add.reduceat(np.add.reduceat(gray, rows[:-1], axis=1), columns[:-1], axis=2)
     grid_NG = (sums / (np.diff(rows)[:, None] * np.diff(columns)[None])).reshape(len(gray), -1)
     grid_NG -= grid_NG.mean(1, keepdims=True)
