@@ -39,16 +39,14 @@ def about_leaks(
     looked = min(length(judged), 2000 if settings.quick else settings.examples)
     judged = take(judged, np.sort(np.random.default_rng(settings.seed).permutation(length(judged))[:looked]))
     modality = task.inputs[0].modality
-    shown: list[np.ndarray | None] = [None, None]
+    shown: tuple[np.ndarray | None, np.ndarray | None] = None, None
     if modality == "image":
-        shown = [
-            np.concatenate([leaking.grids(b[task.inputs[0].name].numpy()) for b in asking.batches(task, c)])
-            for c in (train, judged)
-        ]
+        name = task.inputs[0].name
+        shown = picture_grids(task, train, name), picture_grids(task, judged, name)
     elif modality == "table" and len(task.inputs) == 1:
-        shown = [asking.inputs_of(task, columns) for columns in (train, judged)]
+        shown = asking.inputs_of(task, train), asking.inputs_of(task, judged)
     similar = modality if shown[0] is not None and shown[0].ndim == 2 and shown[0].shape[1] else ""
-    found = leaking.leaks(asking.contents(task, train), asking.contents(task, judged), *shown, similar)
+    found = leaking.leaks(asking.contents(task, train), asking.contents(task, judged), shown[0], shown[1], similar)
     copies = np.flatnonzero(found.twin_M >= 0)
     answers.figure("leaked_share", found.share)
     answers.details["leaked"] = {
@@ -92,6 +90,11 @@ def about_leaks(
         }
         for row in copies[: settings.suspects]
     ]
+
+
+def picture_grids(task: Task, columns: Columns, name: str) -> np.ndarray:
+    """The grids (N, G) of all pictures."""
+    return np.concatenate([leaking.grids(batch[name].numpy()) for batch in asking.batches(task, columns)])
 
 
 def about_labels(
@@ -154,8 +157,8 @@ def about_labels(
         {
             "part": where[row][0],
             "example": name_of(looked, int(row), where[row][1]),
-            "label": names[label_N[row]],
-            "looks like": names[ranked.suggested_N[row]],
+            "label": names[int(label_N[row])],
+            "looks like": names[int(ranked.suggested_N[row])],
             "margin": round(float(ranked.margin_N[row]), 4),
             **cells(run.task, looked, int(row)),
         }
@@ -163,7 +166,7 @@ def about_labels(
     ]
     answers.details["label_ranking"] = [[*where[row], round(float(ranked.margin_N[row]), 5)] for row in ranked.rank_N.tolist()]
     if run.task.inputs[0].modality == "image":
-        captions = [f"{names[label_N[row]]}? {names[ranked.suggested_N[row]]}" for row in first]
+        captions = [f"{names[int(label_N[row])]}? {names[int(ranked.suggested_N[row])]}" for row in first]
         answers.pictures["label suspects"] = pictures.draw_grid(
             run.task, take(looked, first), captions, folder / "label_suspects.png"
         )

@@ -1,7 +1,7 @@
 """The learning curve: a training for every subset, its figures kept as soon as they are known, so that a stopped one goes on.
 
     RUN/report/needs/curve.jsonl            a line a training
-    RUN/report/needs/SIZE-REPEAT-KEY.npy    what it says of every training example (N, K), half precision: for wrong labels, memorization
+    RUN/report/needs/SIZE-REPEAT-KEY.npy    probabilities of every training example (N, K): for wrong labels and memorization
 
 Legend: N training examples, K classes.
 """
@@ -116,10 +116,10 @@ def measure(
     shorter = 1.0
     if settings.quick and sum(estimates) > QUICK_SECONDS:
         shorter = round(max(QUICK_SECONDS / sum(estimates), 0.02), 2)
-    known = read(folder / "curve.jsonl", key_of(run, data, settings, shorter))
     key = key_of(run, data, settings, shorter)
+    known = read(folder / "curve.jsonl", key)
     to_do = [
-        shorter * s for place, s in zip(plan, estimates, strict=True) if place not in known and not own(place, count, shorter)
+        shorter * s for place, s in zip(plan, estimates, strict=True) if place not in known and not own(run, data, place, shorter)
     ]
     if sum(to_do) > 2:
         say(f"learning curve: {len(to_do)} trainings on {plan[0][0]:,} to {plan[-1][0]:,} examples, about {told(sum(to_do))}")
@@ -150,7 +150,7 @@ def once(
     began = time.monotonic()
     count = length(data.train)
     subset = take(data.train, rows)
-    if own((size, repeat), count, shorter):
+    if own(run, data, (size, repeat), shorter):
         forward, steps = run.forward(device, precision), int(run.info.get("plan", {}).get("steps", 0))
     else:
         forward, steps = trained(
@@ -164,9 +164,10 @@ def once(
     return Training(size, repeat, steps, error, chance, train_error, round(time.monotonic() - began, 2), key)
 
 
-def own(place: tuple[int, int], count: int, shorter: float) -> bool:
+def own(run: Run, data: Data, place: tuple[int, int], shorter: float) -> bool:
     """Whether the run itself is this training."""
-    return place == (count, 0) and shorter == 1.0
+    trained_on_it = data.fingerprint == run.info["data"]["fingerprint"]
+    return trained_on_it and place == (length(data.train), 0) and shorter == 1.0
 
 
 def judge(task: Task, forward: Forward, columns: Columns, seed: int, resamples: int = CHANCE_RESAMPLES) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Examples whose label is probably wrong, ranked: confident learning (Northcutt, Jiang and Chuang 2021, sections 3.1 and 3.2).
 
-    t_j      = mean of p_j over the examples labelled j                     the confidence that j earns where it is said to be right
-    C_ij     = examples labelled i whose greatest p_j >= t_j is at j        the confident joint
+    t_j      = mean of p_j over the examples labelled j                 the confidence that j earns where it is the label
+    C_ij     = examples labelled i whose greatest p_j >= t_j is at j    the confident joint
     errors   = sum of C_ij off the diagonal, C calibrated to the counts of each label
     rank by  p_label - max of the others (normalized margin), lowest first
 

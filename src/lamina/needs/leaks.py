@@ -4,8 +4,8 @@ The same: equal inputs as the model sees them. Nearly, for pictures: their brigh
 standardized, correlates by 0.995 or more (mirrored too), and the nearest neighbour stands out. For tables: every number
 within a thousandth of its column's spread, every other cell equal. Other inputs are compared for sameness alone.
 
-A collection may hold many truly similar examples (two photographs of a plain shirt), and these are no leak: a near copy counts only
-where it lies far closer than the judged examples' nearest neighbours usually do.
+A collection may hold many truly similar examples (two photographs of a plain shirt), and these are no leak: a near copy
+counts only where it lies far closer than the judged examples' nearest neighbours usually do.
 
 Legend: N training examples, M judged ones, G cells of the grid, V values.
 """

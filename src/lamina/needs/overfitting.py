@@ -1,9 +1,10 @@
 """When a run began to learn its training examples by heart: validation loss turns, though training loss still falls.
 
-The validation losses of the evaluations, v_1..v_E, are fitted twice: by a sequence that only falls (isotonic regression), and by one
-that falls to a turn and rises after it (unimodal regression: the best of all turns). The second always fits better. Whether it does by more
-than noise makes it is asked of noise: sequences that truly only fall (the first fit plus noise of the size that second
-differences show) are fitted the same two ways many times; the share of them whose gain reaches the observed one is the p-value.
+The validation losses of the evaluations, v_1..v_E, are fitted twice: by a sequence that only falls (isotonic regression),
+and by one that falls to a turn and rises after it (unimodal regression: the best of all turns). The second always fits
+better. Whether it does by more than noise makes it is asked of noise: sequences that truly only fall (the first fit plus
+noise of the size that second differences show) are fitted the same two ways many times; the share of them whose gain
+reaches the observed one is the p-value.
 
 Legend: E evaluations.
 """
