@@ -164,7 +164,8 @@ def about_labels(
         }
         for row in first.tolist()
     ]
-    answers.details["label_ranking"] = [[*where[row], round(float(ranked.margin_N[row]), 5)] for row in ranked.rank_N.tolist()]
+    tenth = ranked.rank_N[: max(100, count // 10)].tolist()
+    answers.details["label_ranking"] = [[*where[row], round(float(ranked.margin_N[row]), 5)] for row in tenth]
     if run.task.inputs[0].modality == "image":
         captions = [f"{names[int(label_N[row])]}? {names[int(ranked.suggested_N[row])]}" for row in first]
         answers.pictures["label suspects"] = pictures.draw_grid(

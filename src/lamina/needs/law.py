@@ -19,6 +19,7 @@ Legend: N sizes, P shapes on the grid, G scatters on the grid, S draws.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,10 +185,12 @@ def _decay(ratio: float | np.ndarray, kind: np.ndarray, rate: np.ndarray, shift:
         return np.where(kind == 0, power, np.where(kind == 1, np.exp(-rate * (ratio - 1)), 1.0))
 
 
+@functools.cache
 def _grid() -> np.ndarray:
     """(P, 5): log prior, kind, rate, shift, share of every shape."""
-    shares = np.concatenate([[0.0], (np.arange(24) + 0.5) / 24])
-    on_share = np.concatenate([[math.log(NO_FLOOR)], np.full(24, math.log((1 - NO_FLOOR) / 24))])
+    rest = np.concatenate([np.linspace(1.0, 0.1, 21)[:-1], np.geomspace(0.1, 0.002, 13)])  # 1 - q: finer where s(n) spans decades
+    shares = np.concatenate([[0.0], 1 - (rest[1:] + rest[:-1]) / 2])
+    on_share = np.log(np.concatenate([[NO_FLOOR], (1 - NO_FLOOR) * -np.diff(rest) / (rest[0] - rest[-1])]))
 
     def rates(middle: float, spread: float, count: int) -> tuple[np.ndarray, np.ndarray]:
         z = np.linspace(-2.8, 2.8, count)
@@ -195,20 +198,20 @@ def _grid() -> np.ndarray:
         return middle * np.exp(spread * z), on - np.log(np.exp(on).sum())
 
     rows: list[tuple[float, float, float, float, float]] = []
-    b, on_b = rates(*RATE, 40)
+    b, on_b = rates(*RATE, 160)
     for i, rate in enumerate(b):
         for share, on in zip(shares, on_share, strict=True):
             rows.append((math.log(PRIOR["power"]) + on_b[i] + on, 0, rate, 0.0, share))
-    b, on_b = rates(*RATE, 16)
+    b, on_b = rates(*RATE, 64)
     starts = (0.02, 0.08, 0.3, 1.0)
     for i, rate in enumerate(b):
         for shift in starts:
             for share, on in zip(shares, on_share, strict=True):
                 # The same slope at L for every start, on a doubling of scale: b (1 + d / L).
                 rows.append((math.log(PRIOR["late"] / len(starts)) + on_b[i] + on, 0, rate * (1 + shift), shift, share))
-    k, on_k = rates(*DECAY, 20)
+    k, on_k = rates(*DECAY, 160)
     for i, rate in enumerate(k):
-        for share, on in zip(shares, on_share, strict=True):
-            rows.append((math.log(PRIOR["saturation"]) + on_k[i] + on, 1, rate, 0.0, share))
+        for share in shares:  # near the whole as likely as elsewhere, whatever the bin's width: saturated is nearly there
+            rows.append((math.log(PRIOR["saturation"] / len(shares)) + on_k[i], 1, rate, 0.0, share))
     rows.append((math.log(PRIOR["flat"]), 2, 1.0, 0.0, 1.0 - 1e-9))
     return np.asarray(rows)
