@@ -57,13 +57,20 @@ def leaks(
 
 def grids(pixels_NCHW: np.ndarray) -> np.ndarray:
     """Brightness (N, G) on a grid of at most 16 x 16, standardized: mean 0, length 1; flat pictures become zeros."""
-    gray = pixels_NCHW.astype(np.float32).mean(1)
-    rows, columns = (np.linspace(0, size, min(GRID, size) + 1).astype(int) for size in gray.shape[1:])
-    sums = np.add.reduceat(np.add.reduceat(gray, rows[:-1], axis=1), columns[:-1], axis=2)
-    grid_NG = (sums / (np.diff(rows)[:, None] * np.diff(columns)[None])).reshape(len(gray), -1)
+    gray_NHW = pixels_NCHW.astype(np.float32).mean(1)
+    rows, columns = (means_over(size, min(GRID, size)) for size in gray_NHW.shape[1:])
+    grid_NG = (rows @ gray_NHW @ columns.T).reshape(len(gray_NHW), -1)
     grid_NG -= grid_NG.mean(1, keepdims=True)
     norm_N = np.linalg.norm(grid_NG, axis=1, keepdims=True)
     return np.where(norm_N > 1.0, grid_NG / np.maximum(norm_N, 1e-9), 0.0).astype(np.float32)
+
+
+def means_over(size: int, cells: int) -> np.ndarray:
+    """Weights (cells, size) that average pixels over equal stretches, shared pixels in proportion: symmetric under mirroring."""
+    edges = np.linspace(0, size, cells + 1)
+    pixel = np.arange(size)
+    covered = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return (np.clip(covered, 0, None) * cells / size).astype(np.float32)
 
 
 def near_pictures(train_NG: np.ndarray, judged_MG: np.ndarray) -> np.ndarray:

@@ -79,9 +79,11 @@ def turn(history: History, seed: int = 0) -> Turn | None:
     gain = float(np.square(v_E - falling_E).sum()) - rising
     rng = np.random.default_rng(seed)
     noise = noise_of(v_E)
+    freedom = max(3, (len(v_E) - 2) // 2)
     drawn = 0
     for _ in range(DRAWS):
-        null_E = falling_E + noise * rng.standard_normal(len(v_E))
+        unsure = np.sqrt(freedom / rng.chisquare(freedom))  # a few differences tell the noise only roughly
+        null_E = falling_E + noise * unsure * rng.standard_normal(len(v_E))
         fell_E, uni, _ = fits(null_E)
         drawn += float(np.square(null_E - fell_E).sum()) - uni >= gain
     after = history.train_E[at + 1 :]
