@@ -80,7 +80,7 @@ def test_without_a_difference_five_in_a_hundred_are_called_significant() -> None
             value = task.metrics(test, said)["accuracy"]
             bounds = {"accuracy": {"value": value, "low": value, "high": value}}
             draws = resample(task, test, said, 120, seed)
-            made.append(Evaluation(bounds, {}, 150, "test", 120, 0.95, "", test, said, draws))
+            made.append(Evaluation(bounds, {}, 150, "test", 120, 0.95, "", None, test, said, draws))
         called += paired("a", "b", made[0], made[1], "accuracy", "max", 0.95).p_value < 0.05
     assert 0 < called <= 12  # 5 expected; 13 or more has a probability below 0.002
 
@@ -143,7 +143,7 @@ def test_the_truth_may_stand_under_another_name() -> None:
     def with_truth(name: str, answers: list[str], **more: list[Any]) -> Evaluation:
         examples = {name: ["yes", "no", "yes"], **more}
         metrics = {"accuracy": {"value": 2 / 3, "low": 0.0, "high": 1.0}}
-        return Evaluation(metrics, {}, 3, "test", 0, 0.95, "", examples, {"label": answers}, {})  # type: ignore[arg-type]
+        return Evaluation(metrics, {}, 3, "test", 0, 0.95, "", None, examples, {"label": answers}, {})  # type: ignore[arg-type]
 
     said = ["yes", "no", "no"]
     for evaluation in (with_truth("label", said), with_truth("income", said, age=[1, 2, 3])):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 import lamina
@@ -44,6 +46,40 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         bounds = interval(task.metrics(truth, said)["accuracy"], resample(task, truth, said, 150, seed)["accuracy"], 0.95)
         held += bounds["low"] <= 0.8 <= bounds["high"]  # type: ignore[operator]
     assert 0.87 <= held / 100 <= 0.99
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Ten rows that are right or wrong together say no more than one: the binomial is that of the groups."""
+    patients = np.repeat(np.arange(60), 10)
+    right = np.random.default_rng(0).random(60) < 0.7
+    truth, said = {"label": np.full(600, "high")}, {"label": np.where(right[patients], "high", "low")}
+    shuffled = np.random.default_rng(1).permutation(600)
+    truth, said, groups = take(truth, shuffled), take(said, shuffled), patients[shuffled].tolist()
+    drawn = resample(Tiny(), truth, said, 2000, groups=groups)["accuracy"]
+    exact = stats.binom.ppf([0.025, 0.975], 60, right.mean()) / 60
+    assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx(exact, abs=0.02)
+    assert resample(Tiny(), truth, said, 2000)["accuracy"].std() < 0.4 * drawn.std()
+
+
+@pytest.mark.parametrize("task", ["image-classification", "tabular"])
+def test_a_run_trained_by_group_is_judged_by_group(task: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = ["path,x,patient,label"] if task == "tabular" else ["path,patient,label"]
+    for row in range(120):
+        name, label = f"{row}.png", "ab"[row % 2]
+        if task == "tabular":
+            table.append(f"{name},{row % 2 + rng.normal():.3f},p{row // 6},{label}")
+        else:
+            pixels = rng.integers(0, 128, (8, 8), dtype=np.uint8) + np.uint8(100 * (row % 2))
+            Image.fromarray(pixels).save(tmp_path / name)
+            table.append(f"{name},p{row // 6},{label}")
+    (tmp_path / "table.csv").write_text("\n".join(table))
+    run = lamina.train(
+        task, data=str(tmp_path / "table.csv"), label="label", group="patient", steps=5, out=str(tmp_path / "run"), quiet=True
+    )
+    made = evaluate(run)
+    assert made.group and set(made.examples[made.group]).isdisjoint(run.data().train[made.group])
+    assert made.as_json()["group"] == made.group
 
 
 def test_loss_is_summed_loss_over_count_whatever_the_batches() -> None:

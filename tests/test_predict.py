@@ -103,6 +103,15 @@ def test_arrays_and_columns_are_answered(folder: Path) -> None:
         predict(TinyRun(), {"y": [1.0]})
 
 
+def test_a_row_that_cannot_be_read_costs_only_its_own_answer(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("x,y\n1,1\n2\n-3,1\n")
+    answers = list(predict(TinyRun(), [str(tmp_path / "rows.csv")], strict=False))
+    assert labels(answers) == ["high", "error", "low"]
+    assert answers[1]["source"].endswith("rows.csv:3") and "expected 2 fields" in answers[1]["error"]
+    with pytest.raises(LaminaError, match=r"rows\.csv:3: expected 2 fields"):
+        predict(TinyRun(), [str(tmp_path / "rows.csv")])
+
+
 def test_nothing_to_answer_is_told() -> None:
     with pytest.raises(LaminaError, match="expected at least one input"):
         predict(TinyRun(task=Brightness()), [])

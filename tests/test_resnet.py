@@ -3,9 +3,10 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lamina.errors import LaminaError
-from lamina.models.resnet import CIFAR, ResNet, resnet
+from lamina.models.resnet import CIFAR, LEAST_WIDTH, ResNet, resnet
 from model_checks import MEAN, STD, check_model, count, pictures, randomize
 
 
@@ -150,3 +151,9 @@ def test_mistakes_are_told():
         resnet(20, 10, 3, MEAN, STD, width=0.0)
     with pytest.raises(LaminaError, match="mean and std"):
         resnet(20, 10, 3, MEAN, STD[:2])
+
+
+@pytest.mark.parametrize("depth", [18, 20, 50])
+def test_the_narrowest_network_has_layers_of_eight_channels(depth):
+    model = resnet(depth, 3, 3, MEAN, STD, width=0.01, small=True)
+    assert min(m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)) == LEAST_WIDTH

@@ -134,14 +134,20 @@ def test_gathers_standard_input(monkeypatch: pytest.MonkeyPatch, text: str) -> N
     assert gather_inputs(["-"], ("a",)) == {"a": ["1"], "source": ["standard input:" + ("2" if text[0] == "a" else "1")]}
 
 
-def test_refuses_absent_columns_and_broken_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "q.csv").write_text("a,b\n1,x\n2\n")
-    (tmp_path / "good").mkdir()
-    (tmp_path / "good" / "q.csv").write_text("a,b\n1,x\n")
+def test_a_row_that_cannot_be_read_stands_in_its_place_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("a,b\n1,x\n2\n3,z\n")
+    (tmp_path / "q.jsonl").write_text('nonsense\n{"a": 4}\n')
+    got = gather_inputs([tmp_path / "q.csv", tmp_path / "q.jsonl"], ("a",))
+    assert got["a"] == ["1", None, "3", None, 4]
+    assert [Path(s).name for s in got["source"]] == ["q.csv:2", "q.csv:3", "q.csv:4", "q.jsonl:1", "q.jsonl:2"]
+    assert [why is None for why in got["unread"]] == [True, False, True, False, True]
+    assert "q.csv:3: expected 2 fields" in got["unread"][1] and "q.jsonl:1: expected one JSON object" in got["unread"][3]
+
+
+def test_refuses_absent_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "q.csv").write_text("a,b\n1,x\n")
     with pytest.raises(LaminaError, match=r"q\.csv: expected the columns a, c; missing: c \(found a, b\)"):
-        gather_inputs([tmp_path / "good" / "q.csv"], ("a", "c"))
-    with pytest.raises(LaminaError, match=r"q\.csv:3: expected 2 fields"):
-        gather_inputs([tmp_path / "q.csv"], ("a",))
+        gather_inputs([tmp_path / "q.csv"], ("a", "c"))
     with pytest.raises(LaminaError, match="no such file"):
         gather_inputs([tmp_path / "absent.csv"], ("a",))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"")))

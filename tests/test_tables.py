@@ -250,7 +250,8 @@ def test_groups_and_times(tmp_path: Path) -> None:
     rows = [[*r[:2], f"p{i % 12}", f"2024-01-{1 + i % 28:02d}", r[2]] for i, r in enumerate(good_rows(120))]
     path = write(tmp_path / "t.csv", csv_text(rows, "size,colour,patient,day,label"))
     data = read_table(Source(data=path, group="patient"))
-    assert "patient" not in data.train and data.about["ignored"]["patient"] == "groups or times"
+    assert "patient" in data.train and data.about["group"] == "patient"  # kept to be drawn by, and no column to learn from
+    assert data.about["ignored"]["patient"] == "groups or times"
     assert "day" not in read_table(Source(data=path, time="day")).train
     with pytest.raises(LaminaError, match="--group: expected one of the columns"):
         read_table(Source(data=path, group="ward"))

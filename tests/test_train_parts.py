@@ -132,17 +132,20 @@ def test_muon_gets_hidden_matrices_and_adamw_the_rest():
     assert muon.param_groups[0]["lr"] == pytest.approx(0.01)
 
 
-def test_the_average_follows_the_weights_and_copies_statistics():
+def test_the_average_follows_weights_and_batch_statistics():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     average = Average(model, decay=0.5)
     before = copy.deepcopy(average.model.state_dict())
     with torch.no_grad():
         model[0].weight.add_(1.0)
         model[1].running_mean.add_(3.0)
+        model[1].num_batches_tracked.add_(1)
     average.update(model)
     decay = min(0.5, 2 / 11)
-    expected = before["0.weight"] * decay + model[0].weight * (1 - decay)
-    assert torch.allclose(average.model[0].weight, expected) and torch.equal(average.model[1].running_mean, model[1].running_mean)
+    for name, now in model.state_dict().items():
+        expected = before[name] * decay + now * (1 - decay) if now.is_floating_point() else now
+        assert torch.allclose(average.model.state_dict()[name], expected), name
+    assert not torch.equal(average.model[1].running_mean, model[1].running_mean)
 
 
 def watched(valid_losses, train_losses, patience=None):

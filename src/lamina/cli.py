@@ -1,4 +1,4 @@
-"""Verbs and flags of the command line, generated from the dataclasses; what a verb does stands in the module of its name.
+"""The command line: finds the verb, parses its flags (`verbs.py`), calls the module of its name, prints what it says.
 
 Standard output carries results, standard error everything else. With `--json` the last line on standard output is one
 JSON object: the result, or {"error": ...}. Exit status: 0 done; 1 something was found wrong (`scan`, `check`) or the
@@ -14,11 +14,8 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from typing_extensions import Doc
+from typing import TYPE_CHECKING, Any
 
 from lamina.data.source import Source
 from lamina.errors import LaminaError, MachineFault
@@ -26,8 +23,6 @@ from lamina.find import APPLICATION, find_task, task_names
 from lamina.flags import (
     Given,
     HelpAsked,
-    Verb,
-    Word,
     closest,
     flags_of,
     named,
@@ -40,162 +35,12 @@ from lamina.flags import (
 from lamina.terminal import print_facts, print_json, print_table, say, say_error
 from lamina.train.options import Options, check_options, expect_place
 from lamina.train.recipe import Recipe, check_recipe
+from lamina.verbs import ASKING, JUDGING, QUESTIONS, SOURCE, settings_of, train_verb, verb_of
 
 if TYPE_CHECKING:
     from lamina.run import Run
 
 BUG = "this is a defect in Lamina"
-
-
-@dataclass(frozen=True)
-class Common:
-    """Flags that mean the same at every verb."""
-
-    json: Annotated[bool, Doc("results as JSON on standard output; the last line is one object")] = False
-    config: Annotated[str | None, Doc("a YAML or JSON file of flags; flags given here win over it")] = None
-    print_config: Annotated[bool, Doc("print the YAML that would do the same again, and exit")] = False
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Going on with a run."""
-
-    resume: Annotated[str | None, Doc("a run to go on with where it stopped; takes no flags but --data and --task")] = None
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How a run is asked."""
-
-    device: Annotated[str, Doc("auto, cpu, cuda, cuda:1 or mps")] = "auto"
-    precision: Annotated[Literal["auto", "float32", "bfloat16"] | None, Doc("(default: as the run was trained)")] = None
-    batch_size: Annotated[int | Literal["auto"], Doc("examples a batch, or auto: large, halved while memory lacks")] = "auto"
-    task: Annotated[str | None, Doc("the .py file of an application of one's own, which runs do not carry")] = None
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How figures and their intervals are made."""
-
-    part: Annotated[
-        Literal["train", "valid", "calibration", "test", "all"] | None,
-        Doc("the part to judge on (default: test of the run's own data, all of other data)"),
-    ] = None
-    resamples: Annotated[int, Doc("draws behind the intervals")] = 1000
-    confidence: Annotated[float, Doc("share of the draws that an interval holds")] = 0.95
-    seed: Annotated[int, Doc("seed of the draws")] = 0
-
-
-@dataclass(frozen=True)
-class Out:
-    """Where results are also written."""
-
-    out: Annotated[str | None, Doc("also write the result to this .json file")] = None
-
-
-@dataclass(frozen=True)
-class AnswersOut:
-    """Where answers are written."""
-
-    out: Annotated[str | None, Doc("write the answers to this .jsonl, .csv or .tsv file instead")] = None
-
-
-COMMON = flags_of(Common, "common")
-SOURCE = flags_of(Source, "data")
-ASKING = flags_of(Asking, "run")
-JUDGING = flags_of(Judging, "figures")
-RUN = Word("RUN", "the folder of a run, as `lamina train` printed it")
-RECIPE_NOTE = "Each is optional; without it: as the task recommends for the data."
-
-
-def train_verb(task: str | None) -> Verb:
-    """The flags of `lamina train`, those of the task among them where one is named."""
-    shown = task if task and not task.endswith(".py") else "image-classification"
-    own = flags_of(find_task(task), "task") if task else ()
-    flags = (
-        *SOURCE,
-        *own,
-        *flags_of(Recipe, "recipe", hint=""),
-        *flags_of(Options, "training"),
-        *flags_of(Resume, "training"),
-        *COMMON,
-    )
-    twice = next((f.word for f in own if sum(f.word == other.word for other in flags) > 1), None)
-    if twice:
-        raise LaminaError(f"{task}: the field {twice!r} has the name of a flag that every task has; rename it")
-    about = "Train a model, judge it on examples set aside, and keep both in a folder."
-    if not task:
-        about += f"\n`lamina train TASK --help` lists the flags of a task too. Tasks:\n  {', '.join(task_names())}"
-    return Verb(
-        f"train {task}" if task else "train",
-        about,
-        (Word("TASK", "a name that `lamina tasks` lists, or a .py file holding a Task; --task TASK does too"),),
-        flags,
-        (
-            f"lamina train {shown}    (on the demo data that comes with it)",
-            f"lamina train {shown} --data DATA --epochs 5 --lr auto",
-            f"lamina train {shown} --data DATA --minutes 10 --out runs/first",
-            "lamina train --resume runs/first",
-        ),
-        {"recipe": RECIPE_NOTE},
-    )
-
-
-VERBS: dict[str, Verb] = {
-    "doctor": Verb(
-        "doctor",
-        "What this machine offers, what is missing, and how to get it.",
-        (),
-        COMMON,
-        ("lamina doctor", "lamina doctor --json"),
-    ),
-    "scan": Verb(
-        "scan",
-        "What is wrong with data, before training on it. Exit status 1 where there are errors.",
-        (Word("DATA", "a folder, a table or idx files", required=False),),
-        (*SOURCE, *COMMON),
-        ("lamina scan flowers/", "lamina scan people.csv --label income"),
-    ),
-    "tasks": Verb("tasks", "What can be trained.", (), COMMON, ("lamina tasks",)),
-    "evaluate": Verb(
-        "evaluate",
-        "Metrics of a run with confidence intervals, on its own test part or on other data.",
-        (RUN,),
-        (*SOURCE, *ASKING, *JUDGING, *flags_of(Out, "figures"), *COMMON),
-        ("lamina evaluate runs/first", "lamina evaluate runs/first --data flowers-test/ --json"),
-    ),
-    "predict": Verb(
-        "predict",
-        "Answers to inputs without labels. A bad input is reported and the others are answered; exit status 2 then.",
-        (RUN, Word("INPUT", "files, folders, tables, or - for standard input", many=True)),
-        (*ASKING, *flags_of(AnswersOut, "run"), *COMMON),
-        (
-            "lamina predict runs/first rose.jpg",
-            "lamina predict runs/first pictures/ --json",
-            "lamina predict runs/first - < rose.jpg",
-        ),
-    ),
-    "compare": Verb(
-        "compare",
-        "Runs side by side on the same examples, and whether they differ by more than chance.",
-        (Word("RUN", "the folders of two runs or more", many=True),),
-        (
-            *SOURCE,
-            *ASKING,
-            *(dataclasses.replace(f, default=2000) if f.name == "resamples" else f for f in JUDGING),
-            *flags_of(Out, "figures"),
-            *COMMON,
-        ),
-        ("lamina compare runs/first runs/second", "lamina compare runs/* --data flowers-test/"),
-    ),
-    "check": Verb(
-        "check",
-        "Does an application keep the contract? Exit status 1 where it does not.",
-        (Word("TASK", "a .py file holding a Task, or a name that `lamina tasks` lists"),),
-        (*SOURCE, *COMMON),
-        ("lamina check my_task.py", "lamina check my_task.py --data DATA"),
-    ),
-}
 
 
 def doctor(given: Given) -> int:
@@ -402,6 +247,23 @@ def check(given: Given) -> int:
     return 1 if problems else 0
 
 
+def question(given: Given) -> int:
+    """A verb that asks a run, and is answered with a Verdict."""
+    from lamina.ask import ask, settings_from
+    from lamina.verdict import show
+
+    name = given.verb.name
+    fields = given.of(flags_of(settings_of(name), name))
+    settings_from(name, fields)  # a mistake in them is told before torch and the data, which take long
+    run = opened(given, given.words[0])
+    made = ask(name, run, source_of_run(run, given), given.words[1:], **fields, **asking(given))
+    if given.get("json"):
+        print_json({"run": str(run.folder), **made.as_json()})
+    else:
+        show(made, f"{run.folder}: {name}")
+    return 0
+
+
 def source_of(given: Given, data: str | None) -> Source:
     """The data flags as a Source."""
     return Source(**{**given.of(SOURCE), "data": data})
@@ -427,7 +289,7 @@ def opened(given: Given, folder: str) -> Run:
 
 
 def asking(given: Given) -> dict[str, Any]:
-    return {name: given.get(name) for name in ("device", "precision", "batch_size")}
+    return {flag.name: given.get(flag.name) for flag in ASKING if flag.name != "task"}
 
 
 def judging(given: Given) -> dict[str, Any]:
@@ -454,6 +316,7 @@ def write_result(given: Given, result: Any) -> None:
 HANDLERS: dict[str, Callable[[Given], int]] = {
     "doctor": doctor, "scan": scan, "tasks": tasks, "train": train,
     "evaluate": evaluate, "predict": predict, "compare": compare, "check": check,
+    **dict.fromkeys(QUESTIONS, question),
 }  # fmt: skip
 
 HELP = """usage: lamina VERB [FLAGS]        (lamina VERB --help lists its flags)
@@ -544,7 +407,7 @@ def answered(words: list[str]) -> int:
         raise LaminaError(f"lamina: there is no verb {name!r}{closest(name, HANDLERS)}; lamina --help lists the verbs")
     if name == "train":
         rest = with_task_first(rest)
-    verb = train_verb(task_among(rest, train_verb(None))) if name == "train" else VERBS[name]
+    verb = train_verb(task_among(rest, train_verb(None))) if name == "train" else verb_of(name)
     try:
         given = parse(verb, rest)
     except HelpAsked:

@@ -2,13 +2,14 @@
 
 The interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13):
 the examples are drawn again with replacement, N of N, and the metric is computed anew from `task.metrics`; its
-quantiles over many draws bound the interval. The model itself is asked once. Examples count as independent.
+quantiles over many draws bound the interval. The model itself is asked once. Examples count as independent, but for those
+of one group (`--group patient`), which are drawn together: a patient's pictures say less than as many patients would.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +47,8 @@ class Evaluation:
     """How many times the examples were drawn again; 0 where one example leaves nothing to draw."""
     confidence: float
     fingerprint: str
+    group: str | None
+    """The column whose equal values were drawn together."""
     examples: Columns = field(repr=False)
     predictions: Columns = field(repr=False)
     draws: dict[str, np.ndarray] = field(repr=False)
@@ -61,6 +64,7 @@ class Evaluation:
             "resamples": self.resamples,
             "confidence": self.confidence,
             "fingerprint": self.fingerprint,
+            "group": self.group,
         }
 
 
@@ -92,7 +96,8 @@ def evaluate(
         raise LaminaError(f"seed: expected a whole number from 0; got {seed}")
     if batch_size != "auto" and batch_size < 1:
         raise LaminaError(f"batch_size: expected 1 or more, or auto; got {batch_size}")
-    examples, part, fingerprint = examples_of(run, source, part)
+    examples, part, data = examples_of(run, source, part)
+    group = data.about.get("group")
     count = length(examples)
     if forward is None:
         forward = run.forward(device=device, precision=precision)
@@ -101,7 +106,9 @@ def evaluate(
     with progress("evaluating", count) as advance:
         metrics, predictions = asked(run.task, forward, examples, batch_size, advance)
     details = run.task.details(examples, predictions)
-    draws = resample(run.task, examples, predictions, resamples if count > 1 else 0, seed)
+    draws = resample(
+        run.task, examples, predictions, resamples if count > 1 else 0, seed, groups=examples[group] if group else None
+    )
     made = next((len(values) for values in draws.values()), 0)
     return Evaluation(
         metrics={name: interval(value, draws.get(name), confidence) for name, value in metrics.items()},
@@ -110,15 +117,16 @@ def evaluate(
         part=part,
         resamples=made,
         confidence=confidence,
-        fingerprint=fingerprint,
+        fingerprint=data.fingerprint,
+        group=group,
         examples=examples,
         predictions=predictions,
         draws=draws,
     )
 
 
-def examples_of(run: Run, source: Any, part: str | None) -> tuple[Columns, str, str]:
-    """The examples to evaluate on, the name of their part, and the fingerprint of the data."""
+def examples_of(run: Run, source: Any, part: str | None) -> tuple[Columns, str, Data]:
+    """The examples to evaluate on, the name of their part, and the data that they are of."""
     from lamina.data.source import PARTS, Data, Source
 
     if part is not None and part not in (*PARTS, "all"):
@@ -137,7 +145,7 @@ def examples_of(run: Run, source: Any, part: str | None) -> tuple[Columns, str, 
     if not length(chosen):
         counts = ", ".join(f"{name} {length(columns)}" for name, columns in parts.items())
         raise LaminaError(f"part: expected one that holds examples ({counts}); got {part!r}, which is empty")
-    return chosen, part, data.fingerprint
+    return chosen, part, data
 
 
 def joined(parts: list[Columns]) -> Columns:
@@ -216,11 +224,19 @@ def figures(task: Task, examples: Columns, predictions: Columns) -> dict[str, fl
 
 
 def resample(
-    task: Task, examples: Columns, predictions: Columns, resamples: int, seed: int = 0, seconds: float = RESAMPLE_SECONDS
+    task: Task,
+    examples: Columns,
+    predictions: Columns,
+    resamples: int,
+    seed: int = 0,
+    seconds: float = RESAMPLE_SECONDS,
+    groups: Sequence[Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Each metric on `resamples` draws with replacement: {name: values (resamples,)}; not-a-number where undefined.
 
     Fewer draws, at least 100, where all would take longer than `seconds`. Draw r is the same examples for every run.
+    groups: whole groups of examples are drawn, as many as there are (the cluster bootstrap: Davison and Hinkley, Bootstrap
+    Methods and Their Application, 1997, section 3.8).
     """
     import warnings
 
@@ -229,7 +245,8 @@ def resample(
     if not resamples:
         return {}
     used_examples, used_predictions = used(task, examples, predictions)
-    count = length(examples)
+    members = members_of(groups) if groups is not None else []
+    units = len(members) or length(examples)
     kept: list[dict[str, float]] = []
     began = time.process_time()  # not the clock on the wall: a busy machine shall not change the figures
     wanted = resamples
@@ -241,10 +258,21 @@ def resample(
                 wanted = min(resamples, max(LEAST_RESAMPLES, int(seconds / max(each, 1e-9) / 100) * 100))
             if draw >= wanted:
                 break
-            rows = np.random.default_rng((seed, draw)).integers(0, count, count)
+            rows = np.random.default_rng((seed, draw)).integers(0, units, units)
+            if members:
+                rows = np.concatenate([members[unit] for unit in rows])
             kept.append(figures(task, take(used_examples, rows), take(used_predictions, rows)))
     names = dict.fromkeys(name for one in kept for name in one)
     return {name: np.asarray([one.get(name, np.nan) for one in kept], dtype=np.float64) for name in names}
+
+
+def members_of(groups: Sequence[Any]) -> list[np.ndarray]:
+    """The rows of each group."""
+    import numpy as np
+
+    _, group_of_row = np.unique([str(group) for group in groups], return_inverse=True)
+    order = np.argsort(group_of_row, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group_of_row[order])) + 1)
 
 
 def used(task: Task, examples: Columns, predictions: Columns) -> tuple[Columns, Columns]:
@@ -312,6 +340,7 @@ def print_evaluation(evaluation: Evaluation, name: str) -> None:
     percent = f"{100 * evaluation.confidence:g}%"
     rows = [[metric, v["value"], v["low"], v["high"]] for metric, v in evaluation.metrics.items()]
     title = f"{name}: {evaluation.count:,} examples of {evaluation.part}"
+    title += f", drawn by {evaluation.group}" if evaluation.group else ""
     print_table(["metric", "value", f"{percent} from", "to"], rows, title)
     for heading, table in evaluation.details.items():
         headers = list(table[0]) if table else []

@@ -73,7 +73,11 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
     gather_inputs = reader(task.inputs[0].modality)
     for sources in _apart(inputs):
         try:
-            yield gather_inputs(sources, task.asks)
+            columns = gather_inputs(sources, task.asks)
+            if strict:
+                for why in filter(None, columns.get("unread", ())):
+                    raise LaminaError(why)
+            yield columns
         except LaminaError as error:
             if strict:
                 raise
@@ -125,21 +129,23 @@ def _answered(task: Task, forward: Forward, rows: Columns, strict: bool) -> Iter
 
     names = [str(name) for name in rows["source"]]
     asked = {name: column for name, column in rows.items() if name in task.asks}
-    errors: dict[int, str] = {}
+    errors = {row: why for row, why in enumerate(rows.get("unread", ())) if why is not None}
+    good = [row for row in range(len(names)) if row not in errors]
     try:
-        batch = task.encode(asked, "predict")
+        batch = task.encode(take(asked, good) if errors else asked, "predict") if good else None
     except LaminaError:
         if strict:
             raise
-        for row in range(len(names)):
+        readable = []
+        for row in good:
             try:
                 task.encode(take(asked, [row]), "predict")
+                readable.append(row)
             except LaminaError as error:
                 errors[row] = str(error).removeprefix("row 1, ")  # it was alone, and is named by its source
-        if not errors:  # the fault is of the batch, not of a row
+        if readable == good:  # the fault is of the batch, not of a row
             raise
-        good = [row for row in range(len(names)) if row not in errors]
-        batch = task.encode(take(asked, good), "predict") if good else None
+        batch = task.encode(take(asked, readable), "predict") if readable else None
     answers: Iterator[dict[str, Any]] = iter(())
     if batch is not None:
         with torch.inference_mode():

@@ -5,6 +5,7 @@ model.safetensors    weights
 processor/           what `prepare` learned: class names, column statistics, as plain files
 metrics.jsonl        every number logged, in order
 checkpoints/         resumable state
+report/              the last verdict of each verb, and its pictures
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +24,8 @@ from lamina.errors import LaminaError
 from lamina.files import read_json, sync, write_json
 from lamina.find import find_task, task_names
 from lamina.task import Forward, Task
+from lamina.terminal import jsonable
+from lamina.verdict import Verdict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -162,6 +166,34 @@ class Run:
         if data.fingerprint != self.info["data"]["fingerprint"]:
             raise LaminaError(f"{self.folder}: the data it was trained on have changed; name some to judge it on with --data")
         return data
+
+    def keep(self, verdict: Verdict, settings: Any) -> None:
+        """Write `verdict` beside the weights that it speaks of, with the settings that it was made with."""
+        folder = self.folder / "report"
+        folder.mkdir(exist_ok=True)
+        about = {"weights": self.fingerprint(), "settings": jsonable(settings), "lamina": versions()["lamina"]}
+        write_json(folder / f"{verdict.verb}.json", {**about, **verdict.as_json(beside=folder)})
+
+    def kept(self, verb: str, settings: Any = None) -> Verdict | None:
+        """The last verdict of `verb`; None where there is none, it speaks of other weights, or was made with other `settings`."""
+        path = self.folder / "report" / f"{verb}.json"
+        try:
+            written = read_json(path)
+            fits = written["weights"] == self.fingerprint() and (settings is None or jsonable(settings) == written["settings"])
+            return Verdict.of_json(written, path.parent) if fits else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # absent or damaged: it can be made again
+
+    def pictures(self, verb: str) -> Path:
+        """The folder for the pictures of `verb`, made where it is absent."""
+        folder = self.folder / "report" / verb
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def fingerprint(self) -> str:
+        """BLAKE2 of the weights that run.json describes: what a verdict speaks of."""
+        told = json.dumps(self.info.get("weights", {}), sort_keys=True)
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:
         """Answers to inputs: one, or a list, of files, arrays or rows. See `lamina.predict`."""

@@ -30,7 +30,8 @@ def read_images(
     size of pictures that share one of at most 96 pixels a side, and brings all others to 128.
     demo: gives (images, labels) where the source names no data.
     classes: the only labels that make sense; without them, those of the training part.
-    Columns: `image` Pictures, uint8 (C, H, W) each, C = 1 if all are gray; `label` array of str; `path` list of str.
+    Columns: `image` Pictures, uint8 (C, H, W) each, C = 1 if all are gray; `label` array of str; `path` list of str; `group`
+    where the source names one.
     Parts that the data brings are kept; the missing ones are split off from training.
     Raises LaminaError where no layout fits, and with `bad_data="strict"` at the first bad example.
     """
@@ -56,7 +57,7 @@ def read_images(
     if len(brought) > 1:
         findings += across_parts([facts.hashes[i] for i in good], parts[good].tolist(), [listing.names[i] for i in good])
     labels = np.asarray(listing.labels, dtype=str)
-    columns = {part: _columns(pictures, labels, listing.names, rows[part]) for part in PARTS}
+    columns = {part: _columns(pictures, labels, listing, rows[part]) for part in PARTS}
     about = {
         "layout": listing.layout,
         "classes": len(np.unique(labels[good])),
@@ -65,7 +66,7 @@ def read_images(
         "counts": {part: len(rows[part]) for part in PARTS},
         "brought": brought,
         "quarantined": len(errors),
-    }
+    } | ({"group": "group"} if listing.groups else {})
     return Data(**columns, fingerprint=_fingerprint(facts.hashes, listing.labels, rows), findings=findings, about=about)
 
 
@@ -127,8 +128,10 @@ def _split(listing: Listing, facts: Facts, good: np.ndarray, source: Source, fin
     return rows
 
 
-def _columns(pictures: Pictures, labels: np.ndarray, names: Sequence[str], rows: np.ndarray) -> Columns:
-    return {"image": pictures.take(rows), "label": labels[rows], "path": [names[i] for i in rows.tolist()]}  # type: ignore[dict-item]
+def _columns(pictures: Pictures, labels: np.ndarray, listing: Listing, rows: np.ndarray) -> Columns:
+    pick = rows.tolist()
+    columns: Columns = {"image": pictures.take(rows), "label": labels[rows], "path": [listing.names[i] for i in pick]}  # type: ignore[dict-item]
+    return columns if listing.groups is None else columns | {"group": [listing.groups[i] for i in pick]}
 
 
 def _fingerprint(hashes: Sequence[str], labels: Sequence[str], rows: dict[str, np.ndarray]) -> str:

@@ -66,7 +66,7 @@ class Data:
     findings: list[Finding] = field(default_factory=list)
     """What reading set aside or wants known."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What was detected: layout, counts."""
+    """What was detected: layout, counts; `group`, the column whose equal values stand together, where one was named."""
 
     def parts(self) -> dict[str, Columns]:
         return {"train": self.train, "valid": self.valid, "calibration": self.calibration, "test": self.test}

@@ -121,7 +121,7 @@ def split_columns(columns: Columns, source: Source, label: str | None = None) ->
     for part, chosen in rows.items():
         whole.update(part.encode() + b"".join(contents[row] for row in chosen.tolist()))
     parts = (take(columns, rows[part]) for part in PARTS)
-    return Data(*parts, fingerprint=whole.hexdigest())
+    return Data(*parts, fingerprint=whole.hexdigest(), about={"group": source.group} if source.group else {})
 
 
 def _content(cell: Any) -> bytes:

@@ -113,7 +113,7 @@ def read_table(
         table.findings += [_stranger(table, row) for row in unknown]
         refused(table.findings, source)
         rows = {part: chosen[~np.isin(chosen, unknown)] for part, chosen in rows.items()}
-    columns = {**used, table.label: answers}
+    columns = {**used, table.label: answers} | ({source.group: groups} if source.group and groups is not None else {})
     parts = {part: take(columns, rows[part]) for part in PARTS}
     if not length(parts["train"]):
         raise LaminaError(f"{table.where}: expected rows to train on; {len(table.part_of)} are not enough to split")
@@ -122,6 +122,8 @@ def read_table(
         digest.update(part.encode() + b"".join(whole[i] for i in rows[part].tolist()))
     about = {**table.about, "label": table.label, "kind": table.kind, "features": list(used), "ignored": ignored,
              "rows": {part: len(rows[part]) for part in PARTS}}  # fmt: skip
+    if groups is not None:
+        about["group"] = source.group
     return Data(**parts, fingerprint=digest.hexdigest(), findings=table.findings, about=about)
 
 

@@ -15,25 +15,28 @@ from lamina.data.table_files import json_objects
 from lamina.errors import LaminaError
 from lamina.modalities import table
 
-Row = tuple[str | None, Mapping[str, Any]]
-"""Where it stands (None: in a program), and its cells by column."""
+Row = tuple[str | None, Mapping[str, Any] | str]
+"""Where it stands (None: in a program), and its cells by column, or why it cannot be read."""
 
 
 def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> dict[str, Any]:
-    """What `lamina predict` points at, as the columns `asks` and a column `source` (`file:line`, or `row 3`).
+    """What `lamina predict` points at, as the columns `asks`, a column `source` (`file:line`, or `row 3`) and, where rows
+    cannot be read, a column `unread` that says why, None for the others.
 
     A source is a file of JSON lines, `-` for standard input, one row as a dict, a list of rows, or whatever else a table
     can be read from (CSV, Parquet, a data frame). Other columns are ignored.
-    Raises LaminaError where a column that is asked for is absent, or a row cannot be read.
+    Raises LaminaError where a column that is asked for is absent, or a source as a whole cannot be read.
     """
     if not sources:
         raise LaminaError(f"expected rows to answer, with the columns {', '.join(asks)}")
-    columns: dict[str, list[Any]] = {name: [] for name in (*asks, "source")}
+    columns: dict[str, list[Any]] = {name: [] for name in (*asks, "source", "unread")}
     for source in sources:
         rows = _rows(source)
         part = table.gather_inputs([source], asks) if rows is None else _columns(rows, asks, len(columns["source"]))
         for name, column in columns.items():
-            column.extend(part[name])
+            column.extend(part[name] if name in part else [None] * len(part["source"]))
+    if not any(columns["unread"]):
+        del columns["unread"]
     return dict(columns)
 
 
@@ -55,22 +58,29 @@ def _rows(source: Any) -> list[Row] | None:
 
 def _objects(content: bytes, file: str) -> list[Row]:
     findings: list[Finding] = []
-    objects = json_objects(content, file, findings)
-    if findings:
-        raise LaminaError(str(findings[0]))
-    return [(f"{file}:{number}", item) for number, item in objects]
+    rows: list[tuple[int, Mapping[str, Any] | str]] = list(json_objects(content, file, findings))
+    for finding in findings:
+        if finding.row is None:
+            raise LaminaError(str(finding))
+        rows.append((finding.row, str(finding)))
+    return [(f"{file}:{number}", row) for number, row in sorted(rows, key=lambda row: row[0])]
 
 
 def _columns(rows: Sequence[Row], asks: Sequence[str], before: int) -> dict[str, list[Any]]:
     """Rows as columns; `before` rows of other sources are already counted."""
-    columns: dict[str, list[Any]] = {name: [] for name in (*asks, "source")}
+    columns: dict[str, list[Any]] = {name: [] for name in (*asks, "source", "unread")}
     for number, (place, row) in enumerate(rows, start=before + 1):
         where = place or f"row {number}"
-        absent = [name for name in asks if name not in row]
+        if isinstance(row, str):
+            cells, why = dict.fromkeys(asks), row
+        else:
+            cells, why = row, None
+        absent = [name for name in asks if name not in cells]
         if absent:
-            there = ", ".join(map(str, list(row)[:20]))
+            there = ", ".join(map(str, list(cells)[:20]))
             raise LaminaError(f"{where}: expected the columns {', '.join(asks)}; missing: {', '.join(absent)} (found {there})")
         for name in asks:
-            columns[name].append(row[name])
+            columns[name].append(cells[name])
         columns["source"].append(where)
+        columns["unread"].append(why)
     return columns

@@ -255,16 +255,18 @@ def _place(where: Any, row: int) -> str:
 
 
 def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> dict[str, Any]:
-    """What `lamina predict` points at, as the columns `asks` and a column `source` (`file:line`, or `row 3`).
+    """What `lamina predict` points at, as the columns `asks`, a column `source` (`file:line`, or `row 3`) and, where rows
+    cannot be read, a column `unread` that says why, None for the others.
 
     A source is a CSV, Parquet or JSON-lines file, `-` for standard input (CSV with a header, or JSON lines), one row
     as a dict, a dict of columns, a list of rows, or a data frame. Other columns are ignored.
-    Raises LaminaError where a column that is asked for is absent, or a row cannot be read.
+    Raises LaminaError where a column that is asked for is absent, or a source as a whole cannot be read.
     """
     from lamina.data import table_files
 
     columns: dict[str, list[Any]] = {name: [] for name in asks}
     places: list[str] = []
+    unread: list[str | None] = []
     if not sources:
         raise LaminaError(f"expected rows to answer: a table with the columns {', '.join(asks)}")
     for source in sources:
@@ -276,20 +278,25 @@ def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> dict[str, Any]
             raw = table_files.from_object([source], "rows")
         else:
             raw = table_files.from_object(source, "rows")
-        broken = next((f for f in raw.findings if f.severity == "error"), None)
-        if broken is not None:
-            raise LaminaError(str(broken))
+        broken: dict[int, str] = {}
+        for finding in raw.findings:
+            if finding.severity == "error":
+                if finding.row is None:
+                    raise LaminaError(str(finding))
+                broken[finding.row] = str(finding)
         absent = [name for name in asks if name not in raw.columns]
         if absent:
             there = ", ".join(list(raw.columns)[:20])
             raise LaminaError(f"{raw.file}: expected the columns {', '.join(asks)}; missing: {', '.join(absent)} (found {there})")
+        rows: list[tuple[int, int | None]] = [(raw.line(i), i) for i in range(len(raw))]
+        rows = sorted([*rows, *((line, None) for line in broken)], key=lambda row: row[0])
         for name in asks:
-            columns[name].extend(raw.columns[name])
-        if raw.file == "rows":
-            places += [f"row {len(places) + 1 + i}" for i in range(len(raw))]
-        else:
-            places += [f"{raw.file}:{raw.line(i)}" for i in range(len(raw))]
-    return {**columns, "source": places}
+            cells = raw.columns[name]
+            columns[name] += [None if i is None else cells[i] for _, i in rows]
+        unread += [broken[line] if i is None else None for line, i in rows]
+        before = len(places)
+        places += [f"row {before + n}" if raw.file == "rows" else f"{raw.file}:{line}" for n, (line, _) in enumerate(rows, 1)]
+    return {**columns, "source": places} | ({"unread": unread} if any(unread) else {})
 
 
 def _from_standard_input() -> Any:

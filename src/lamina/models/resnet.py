@@ -34,6 +34,10 @@ IMAGENET = {
 CIFAR = {depth: ((depth - 2) // 6,) * 3 for depth in (20, 32, 44, 56)}
 """Blocks in each of the three stages: depth = 6n + 2, two layers a block, the stem and the head."""
 
+LEAST_WIDTH = 8
+"""Channels that a layer keeps at any multiplier: with fewer, the backward of a strided 1x1 convolution, channels last, writes
+past its buffer on processors with AVX2 alone (oneDNN in torch 2.13)."""
+
 
 class Basic(nn.Module):
     """Two 3x3 convolutions and a shortcut: x_BCHW -> (B, width, H/stride, W/stride)."""
@@ -179,15 +183,15 @@ def resnet(
     mean and std normalize each channel, in raw units 0..255. width multiplies the width of every layer.
     small is the stem for pictures below about 64 pixels: 3x3, stride 1, no pool; the CIFAR depths always have it.
     drop_path is the rate of stochastic depth at the last block, dropout that before the head.
-    Raises LaminaError for another depth, or a width that leaves no channel.
+    No layer is narrower than LEAST_WIDTH. Raises LaminaError for another depth, or a width that is not above 0.
     """
     if depth not in IMAGENET and depth not in CIFAR:
         raise LaminaError(f"resnet depth: expected one of {sorted([*IMAGENET, *CIFAR])}, got {depth}")
     cifar = depth in CIFAR
     blocks = CIFAR[depth] if cifar else IMAGENET[depth]
-    widths = [round(width * w) for w in ((16, 32, 64) if cifar else (64, 128, 256, 512))]
-    if min(widths) < 1:
-        raise LaminaError(f"resnet width: expected a multiplier that leaves at least one channel, got {width}")
+    if width <= 0:
+        raise LaminaError(f"resnet width: expected a multiplier above 0, got {width}")
+    widths = [max(LEAST_WIDTH, round(width * w)) for w in ((16, 32, 64) if cifar else (64, 128, 256, 512))]
     return ResNet(
         blocks=blocks,
         widths=widths,

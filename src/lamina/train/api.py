@@ -220,20 +220,17 @@ def learned(
     finally:
         voice.stop()
         log.close()
-    return finished(run, kept, learner, data, voice, started)
+    return finished(run, kept, learner, data, voice, started - (state["seconds"] if state else 0.0))
 
 
 def finished(run: Run, model: torch.nn.Module, learner: Learner, data: Data, voice: Voice, started: float) -> Run:
-    """Save the weights, evaluate on the test part, and say how it went."""
+    """Save the weights, evaluate on the test part, and say how it went. started: earlier by what a resumed run had trained."""
     run.save_weights(model)
     part = next((p for p in ("test", "valid", "train") if length(data.parts()[p])), "train")
     forward = forward_of(model, learner.precision, learner.device)
     evaluation = evaluate(run, data, part=part, forward=forward)
     seconds = round(time.monotonic() - started, 1)
-    before = run.info.get("seconds", 0.0)
-    run.update(
-        status="finished", metrics=evaluation.metrics, evaluated_on=part, skipped_steps=learner.skipped, seconds=before + seconds
-    )
+    run.update(status="finished", metrics=evaluation.metrics, evaluated_on=part, skipped_steps=learner.skipped, seconds=seconds)
     metric, value = next(iter(evaluation.metrics.items()))
     low, high = figure(value["low"]), figure(value["high"])
     voice.say(f"{part} {metric} {figure(value['value'])} ({low} to {high}), {seconds:.0f} s -> {run.folder}")

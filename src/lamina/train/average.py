@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Average:
-    """`model` holds the averaged weights. Buffers (batch statistics) are copied, not averaged.
+    """`model` holds the averaged weights. Batch statistics are averaged alike: those of the last weights would not fit.
 
     The decay grows as (1 + n) / (10 + n) until it reaches `decay`, so that the first steps do not linger.
     """
@@ -23,9 +23,12 @@ class Average:
     def update(self, model: nn.Module) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        averaged = [p.detach() for p in self.model.parameters()]
-        learned = [p.detach() for p in model.parameters()]
-        if averaged:
-            torch._foreach_lerp_(averaged, learned, 1 - decay)
-        for kept, current in zip(self.model.buffers(), model.buffers(), strict=True):
-            kept.copy_(current)
+        averaged, learned = [*self.model.parameters(), *self.model.buffers()], [*model.parameters(), *model.buffers()]
+        pairs = list(zip(averaged, learned, strict=True))
+        real = [(kept.detach(), current.detach()) for kept, current in pairs if kept.is_floating_point()]
+        if real:
+            kept, current = map(list, zip(*real, strict=True))
+            torch._foreach_lerp_(kept, current, 1 - decay)
+        for kept, current in pairs:
+            if not kept.is_floating_point():  # counts
+                kept.copy_(current)
