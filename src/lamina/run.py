@@ -144,11 +144,6 @@ class Run:
         asked = precision or self.info.get("precision", "auto")
         return forward_of(self.model().to(where), pick_precision(asked, where)[0], where)
 
-    def pictures(self, verb: str) -> Path:
-        folder = self.folder / 'report' / verb
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def source(self) -> Source:
         """Where the data came from."""
         from lamina.data.source import Source

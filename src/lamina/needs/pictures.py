@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,8 +25,7 @@ TILE, CAPTION, ACROSS = 96, 14, 5
 
 def draw_curve(trainings: Sequence[Training], fitted: law.Law, task: Task, settings: Settings, path: Path) -> Path:
     """Errors over sizes, both on logarithmic scales, with the law's median and band up to ten times the data."""
-    picture = new_figure(7.0, 4.5)
-    axes: Any = picture.subplots()
+    picture, (axes,) = new_figure(7.0, 4.5)
     n_P = np.geomspace(min(t.size for t in trainings), BEYOND * fitted.largest, 60)
     bounds_P3 = np.array([law.interval(fitted.measured(n, settings.seed), settings.confidence) for n in n_P])
     axes.fill_between(
@@ -43,14 +41,12 @@ def draw_curve(trainings: Sequence[Training], fitted: law.Law, task: Task, setti
     axes.set_xlabel("training examples")
     axes.set_ylabel(f"1 - {task.headline[0]}" if is_share(task) else task.headline[0])
     axes.legend()
-    save(picture, path)
-    return path
+    return save(picture, path)
 
 
 def draw_history(history: History, turn: Turn | None, path: Path) -> Path:
     """Training and validation loss over steps, and where validation loss turns."""
-    picture = new_figure(7.0, 4.0)
-    axes: Any = picture.subplots()
+    picture, (axes,) = new_figure(7.0, 4.0)
     axes.plot(history.step_E, history.train_E, "o-", label="training loss")
     axes.plot(history.step_E, history.valid_E, "o-", label="validation loss")
     if turn is not None and turn.overfits:
@@ -58,8 +54,7 @@ def draw_history(history: History, turn: Turn | None, path: Path) -> Path:
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.legend()
-    save(picture, path)
-    return path
+    return save(picture, path)
 
 
 def draw_grid(task: Task, columns: Columns, captions: Sequence[str], path: Path) -> Path:
