@@ -70,10 +70,13 @@ def test_wrong_labels_and_leaks_are_found_without_training(faulty: tuple[Run, So
     run, source, wrong = faulty
     verdict = needs(run, Settings(curve=False), source, device="cpu")
     assert found_wrong(verdict, run, source, wrong) >= 0.8
-    assert verdict.figures["leaked_share"]["value"] == pytest.approx(0.1)
-    assert verdict.details["leaked"]["exact"] == 20
-    assert "10% of the 200 examples of test were trained on" in " ".join(verdict.sentences)
-    assert any("promises too much" in w or "promise too much" in w for w in verdict.warnings)
+    data = run.task.read(source)
+    trained_on = {np.asarray(p).tobytes() for p in data.train["image"]}
+    copies = sum(np.asarray(p).tobytes() in trained_on for p in data.test["image"])  # some were split off for validation
+    assert 14 <= copies <= 20 and verdict.details["leaked"]["exact"] == copies
+    assert verdict.figures["leaked_share"]["value"] == pytest.approx(copies / 200)
+    assert f"{copies / 2:g}% of the 200 examples of test were trained on" in " ".join(verdict.sentences)
+    assert any("promise too much" in w for w in verdict.warnings)
     without = verdict.figures["accuracy_without_leaks"]
     assert without["low"] <= without["value"] <= without["high"]
     assert "--no-curve" in verdict.skipped["learning_curve"] and "about" in verdict.skipped["learning_curve"]

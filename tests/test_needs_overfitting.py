@@ -56,6 +56,15 @@ def test_a_rise_while_training_loss_rises_too_is_no_overfitting() -> None:
     assert found is not None and not found.train_fell and not found.overfits
 
 
+def test_training_losses_that_were_not_logged_are_looked_up_nearby() -> None:
+    unknown = np.nan
+    assert overfitting.train_fell(np.array([unknown, 0.6, unknown, 0.3, unknown]), 0)
+    assert overfitting.train_fell(np.array([0.6, unknown, unknown, 0.3]), 2)
+    assert not overfitting.train_fell(np.array([0.3, unknown, unknown, 0.6]), 1)
+    assert not overfitting.train_fell(np.array([0.6, unknown, unknown, unknown]), 0)
+    assert not overfitting.train_fell(np.array([0.6, 0.5, 0.4]), 2)
+
+
 def test_a_sure_but_tiny_rise_is_not_worth_a_word() -> None:
     valid = np.concatenate([np.linspace(1, 0.5, 8), 0.5 + 0.0005 * np.arange(1, 9)])
     found = overfitting.turn(history(valid))

@@ -86,10 +86,18 @@ def turn(history: History, seed: int = 0) -> Turn | None:
         null_E = falling_E + noise * unsure * rng.standard_normal(len(v_E))
         fell_E, uni, _ = fits(null_E)
         drawn += float(np.square(null_E - fell_E).sum()) - uni >= gain
-    after = history.train_E[at + 1 :]
-    there = history.train_E[at]
-    fell = bool(len(after) and np.isfinite(there) and np.nanmean(after[-3:]) < there)
+    fell = train_fell(history.train_E, at)
     return Turn(int(history.step_E[at]), (drawn + 1) / (DRAWS + 1), float(v_E[at]), float(np.mean(v_E[-2:])), fell)
+
+
+def train_fell(train_E: np.ndarray, at: int) -> bool:
+    """Whether training loss ended below where it was at place `at`, or at the known place nearest to it."""
+    known = np.flatnonzero(np.isfinite(train_E))
+    if len(known) < 2:
+        return False
+    there = known[known <= at][-1] if (known <= at).any() else known[0]
+    later = known[known > there][-3:]
+    return bool(len(later) and train_E[later].mean() < train_E[there])
 
 
 def fits(v_E: np.ndarray) -> tuple[np.ndarray, float, int]:
