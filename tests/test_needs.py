@@ -103,6 +103,7 @@ def test_a_curve_answers_with_intervals_and_pictures(table: Run) -> None:
         assert bounds["low"] <= bounds["value"] <= bounds["high"], name  # type: ignore[operator]
     assert {"needed_for_target", "gain_at_4x", "gap_start_step"} <= verdict.figures.keys()
     told = " ".join(verdict.sentences)
+    assert any("steps: with so few" in w for w in verdict.warnings)  # three passes are hardly a training
     assert "ore data" in told and "With twice the data (740 examples)" in told
     svg = verdict.pictures["learning curve"].read_text()
     assert svg.lstrip().startswith("<?xml") and "training examples" in svg

@@ -19,6 +19,8 @@ from lamina.task import Task
 FACTORS = (2, 4, 10)
 LITTLE = 0.1
 """More data does not help where four times of it take at most this share off the error, at the upper bound."""
+SHORT = 100
+"""Steps below which a training has hardly begun, whatever its data."""
 FAR = 100
 """Needing so many times the data is as good as never."""
 UNDERFITS = 0.75
@@ -60,6 +62,12 @@ def about_curve(task: Task, curve: Curve, settings: Settings, judged: int, folde
         f"{metric_told(task, by_factor[10][0])} ({metrics_told(task, by_factor[10][1], by_factor[10][2])}); now it is "
         f"{metric_told(task, now[0])}."
     )
+    hasty = min((t.steps for t in trainings if t.steps > 0), default=SHORT)
+    if hasty < SHORT:
+        answers.warnings.append(
+            f"the shortest trainings of the curve took {hasty} steps: with so few, a smaller set also means a shorter training, "
+            "and the law holds both"
+        )
     if curve.shorter < 1:
         answers.warnings.append(
             f"the curve comes from trainings of {percent(curve.shorter)} of the usual steps: errors are higher than those of "
