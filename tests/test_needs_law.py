@@ -125,6 +125,12 @@ def test_more_scatter_widens_the_interval() -> None:
     assert widths[1] > 2 * widths[0]
 
 
+def test_trainings_on_few_examples_scatter_more_and_on_many_no_less() -> None:
+    fitted = law.fit(SIZES, scattered(np.random.default_rng(5), 0.2, 0.5, 0.05))
+    spread = {n: float(np.std(np.log(fitted.measured(n) / fitted.expected(n)))) for n in (62, 1000, 4000)}
+    assert spread[62] == pytest.approx((1000 / 62) ** law.CALMS * spread[1000], rel=0.05) and spread[4000] >= spread[1000]
+
+
 def test_the_same_numbers_give_the_same_law() -> None:
     errors = scattered(np.random.default_rng(6), 0.2, 0.5, 0.03)
     one, two = law.fit(SIZES, errors), law.fit(SIZES, errors)

@@ -27,7 +27,7 @@ from lamina.task import Columns, Forward, Task
 from lamina.terminal import progress
 
 MANY_LEAKS = 0.01
-CELLS = 8
+CELLS = 3
 """Columns of a table's row that are shown beside a suspect."""
 
 
@@ -240,14 +240,11 @@ def name_of(columns: Columns, row: int, number: int | None = None) -> str:
 
 
 def cells(task: Task, columns: Columns, row: int) -> dict[str, Any]:
-    """The first cells of a table's row; nothing for other inputs."""
+    """The first cells of a table's row, as one text; nothing for other inputs."""
     if task.inputs[0].modality != "table":
         return {}
-    found = {name: columns[name][row] for name in task.asks[:CELLS] if name in columns}
-    return {
-        name: float(v) if isinstance(v, (float, np.floating)) else v if isinstance(v, (int, str)) else str(v)
-        for name, v in found.items()
-    }
+    found = [(name, columns[name][row]) for name in task.asks[:CELLS] if name in columns]
+    return {"cells": ", ".join(f"{name} {v:.4g}" if isinstance(v, (float, np.floating)) else f"{name} {v}" for name, v in found)}
 
 
 def class_names(task: Task, columns: Columns, label_N: np.ndarray, classes: int) -> Sequence[str]:

@@ -80,7 +80,8 @@ class Law:
     def measured(self, n: float, seed: int = 0) -> np.ndarray:
         """The error (S,) of one training on n examples, judged on as many examples as the curve: with scatter and drift."""
         z_2S = np.random.default_rng((seed, 1)).standard_normal((2, len(self.level_S)))
-        spread_S = np.sqrt(self.sigma_S**2 + SHARED * self.chance**2)
+        calm = max(1.0, (n / self.largest) ** -CALMS)  # beyond what was measured, scatter is not promised to calm further
+        spread_S = np.sqrt((calm * self.sigma_S) ** 2 + SHARED * self.chance**2)
         return self.expected(n) * np.exp(spread_S * z_2S[0] + self._drift(n) * z_2S[1])
 
     def needed(self, target: float, seed: int = 0) -> np.ndarray:

@@ -47,7 +47,8 @@ def draw_curve(trainings: Sequence[Training], fitted: law.Law, task: Task, setti
 def draw_history(history: History, turn: Turn | None, path: Path) -> Path:
     """Training and validation loss over steps, and where validation loss turns."""
     picture, (axes,) = new_figure(7.0, 4.0)
-    axes.plot(history.step_E, history.train_E, "o-", label="training loss")
+    logged = np.isfinite(history.train_E)
+    axes.plot(history.step_E[logged], history.train_E[logged], "o-", label="training loss")
     axes.plot(history.step_E, history.valid_E, "o-", label="validation loss")
     if turn is not None and turn.overfits:
         axes.axvline(turn.step, linestyle="--", linewidth=1, label=f"overfits since step {turn.step:,}")
