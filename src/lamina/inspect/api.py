@@ -92,7 +92,9 @@ def _examples(run: Run, source: Any, settings: Settings) -> tuple[Columns, Colum
 
 
 def _batches(task: Task, columns: Columns, size: int) -> list[Batch]:
-    return [task.encode(take(columns, range(i, min(i + size, length(columns)))), "evaluate") for i in range(0, length(columns), size)]
+    return [
+        task.encode(take(columns, range(i, min(i + size, length(columns)))), "evaluate") for i in range(0, length(columns), size)
+    ]
 
 
 def _layers(task: Task, model: nn.Module, batch: Batch) -> Verdict:
@@ -152,11 +154,11 @@ def _units(task: Task, model: nn.Module, seen: list[Batch]) -> Verdict:
 
 
 def _gradients(task: Task, model: nn.Module, batch: Batch, few: Batch, settings: Settings, folder: Path, advance: Any) -> Verdict:
+    if not any(p.requires_grad for p in model.parameters()):
+        return Verdict("inspect", skipped={"gradients": "no parameter learns"})
     flow = gradients.flow(task, model, batch)
     words, ratio = gradients.flow_in_words(flow)
     warnings = [] if ratio is not None and gradients.VANISHING <= ratio <= 1 / gradients.VANISHING else [words]
-    if not flow:
-        return Verdict("inspect", skipped={"gradients": "no parameter learns"})
     still = [row["parameter"] for row in flow if row["gradient"] == 0]
     if still:
         warnings.append(f"no gradient reaches {', '.join(still[:5])}{' and others' if len(still) > 5 else ''}")
@@ -171,17 +173,22 @@ def _gradients(task: Task, model: nn.Module, batch: Batch, few: Batch, settings:
     wrong = [row["parameter"] for row in checked if not row["agrees"]]
     greatest = max(row["greatest_error"] for row in checked)
     median = float(np.median([row["median_error"] for row in checked]))
-    told = f"Backpropagation agrees with numerical gradients for all {len(checked)} tensors (greatest relative error {greatest:.1e})."
+    proven = sum(row["large_enough"] for row in checked)
+    told = f"Backpropagation agrees with numerical gradients for {proven} of {len(checked)} tensors"
+    told += f" (greatest relative error {greatest:.1e}); the others are too small to compare." * (proven < len(checked))
+    told += f" (greatest relative error {greatest:.1e})." * (proven == len(checked))
     if wrong:
         told = (
             f"Backpropagation is wrong for {len(wrong)} of {len(checked)} tensors (greatest relative error {greatest:.2g}): "
             f"{', '.join(wrong[:5])}{' and others' if len(wrong) > 5 else ''}."
         )
         warnings.insert(0, told)
-    figures |= {"gradient_error_median": figure(median), "gradient_error_max": figure(greatest), "wrong_gradients": figure(len(wrong))}
-    return Verdict(
-        "inspect", (told, words), figures, {**tables, "numerical check of gradients": checked}, shown, tuple(warnings)
-    )
+    figures |= {
+        "gradient_error_median": figure(median),
+        "gradient_error_max": figure(greatest),
+        "wrong_gradients": figure(len(wrong)),
+    }
+    return Verdict("inspect", (told, words), figures, {**tables, "numerical check of gradients": checked}, shown, tuple(warnings))
 
 
 def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], settings: Settings, folder: Path) -> Verdict:

@@ -102,7 +102,7 @@ def layers_of(task: Task, model: nn.Module, batch: Batch) -> tuple[list[Layer], 
     counted: set[int] = set()
     handles = []
     for name, module in model.named_modules():
-        if name and next(module.children(), None) is not None:
+        if next(module.children(), None) is not None:
             continue
 
         def record(module: nn.Module, inputs: Any, said: Any, name: str = name) -> None:
