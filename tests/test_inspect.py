@@ -6,6 +6,7 @@ Legend: B examples, D features.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from tiny_task import Tiny, TinyRun, rows
 from torch import nn
 
 from lamina.data.source import Data
@@ -22,6 +22,7 @@ from lamina.inspect import excite, gradients, layers, neurons, probes, trace
 from lamina.inspect.api import inspect
 from lamina.inspect.settings import Settings, check
 from lamina.task import Columns, Input
+from tiny_task import Tiny, TinyRun, rows
 
 SIDE, D, K = 12, 6, 3
 
@@ -79,7 +80,7 @@ def mlp(activation: type[nn.Module] = nn.ReLU, depth: int = 2, width: int = 16) 
     torch.manual_seed(0)
     sizes = [D] + [width] * depth
     parts: list[nn.Module] = []
-    for i, o in zip(sizes, sizes[1:], strict=False):
+    for i, o in itertools.pairwise(sizes):
         parts += [nn.Linear(i, o), activation()]
     return nn.Sequential(*parts, nn.Linear(width, K))
 

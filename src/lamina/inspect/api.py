@@ -210,8 +210,8 @@ def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], 
     if by_class:
         late = [str(row["class"]) for row in by_class if row["separable_from"] == "nowhere"]
         sentences.append(
-            f"Classes never told apart at a recall of {probes.LEARNED:.0%} by a linear probe: {', '.join(late)}."
-            if late else f"Every class is told apart at a recall of {probes.LEARNED:.0%} by a linear probe at some depth."
+            f"Classes never told apart at a recall and precision of {probes.LEARNED:.0%} by a linear probe: {', '.join(late)}."
+            if late else f"Every class is told apart at a recall and precision of {probes.LEARNED:.0%} by a linear probe at some depth."
         )  # fmt: skip
     return Verdict(
         "inspect", tuple(sentences),

@@ -26,7 +26,7 @@ WIDEST = 1024
 """Features of a probe; what is larger is pooled."""
 PENALTIES = 10.0 ** np.arange(-2, 6)
 LEARNED = 0.9
-"""Recall from which a class counts as separable at a depth."""
+"""Recall and precision from which a class counts as separable at a depth: a probe that says one class always has its recall."""
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -54,8 +54,11 @@ def activations(task: Task, model: nn.Module, names: list[str], batches: Iterabl
                     held.setdefault(name, []).append(pooled(tensor))
             labels += [batch[task.labels[0]]] if task.labels else []
     whole = torch.cat(labels) if labels else None
-    plain = whole is not None and (whole.dim() == 1 or whole[0].numel() == 1)
-    return {name: torch.cat(parts).numpy() for name, parts in held.items()}, whole.flatten().numpy() if plain else None
+    if whole is not None and whole.dim() > 1 and whole[0].numel() > 1:
+        whole = None
+    return {
+        name: torch.cat(parts).numpy() for name, parts in held.items()
+    }, whole.flatten().numpy() if whole is not None else None
 
 
 def ridge(x_ND: np.ndarray, y_NK: np.ndarray, judged_MD: np.ndarray) -> np.ndarray:
@@ -98,16 +101,19 @@ def probe(
     """
     rows: list[dict[str, Any]] = []
     recalls: dict[str, np.ndarray] = {}
+    precisions: dict[str, np.ndarray] = {}
     is_class = np.issubdtype(labels_N.dtype, np.integer)
     classes = np.unique(labels_N)
     y = (labels_N[:, None] == classes).astype(np.float64) if is_class else labels_N[:, None].astype(np.float64)
     for name, x in learned.items():
         said = ridge(x, y, judged[name])
         if is_class:
-            right = classes[said.argmax(1)] == truth_M
+            named = classes[said.argmax(1)]
+            right = named == truth_M
             share = float(right.mean())
             low, high = wilson(share, len(truth_M), confidence)
             recalls[name] = np.array([right[truth_M == k].mean() if (truth_M == k).any() else np.nan for k in classes])
+            precisions[name] = np.array([right[named == k].mean() if (named == k).any() else 0.0 for k in classes])
             rows.append({"depth": name, "features": x.shape[1], "accuracy": share, "low": low, "high": high})
         else:
             value, low, high = r2(said[:, 0], truth_M, confidence, seed)
@@ -115,7 +121,7 @@ def probe(
     by_class = []
     for place, k in enumerate(classes if is_class else ()):
         depths = {name: float(recall[place]) for name, recall in recalls.items()}
-        first = next((name for name, recall in depths.items() if recall >= LEARNED), None)
+        first = next((n for n, recall in depths.items() if min(recall, precisions[n][place]) >= LEARNED), None)
         by_class.append({"class": int(k), **depths, "separable_from": first or "nowhere"})
     return rows, by_class
 
