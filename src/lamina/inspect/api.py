@@ -103,8 +103,8 @@ def _layers(task: Task, model: nn.Module, batch: Batch) -> Verdict:
     held = sum(layer.bytes for layer in found)
     rows = [
         {
-            "layer": f.name, "type": f.kind, "output": " x ".join(map(str, f.shape)), "parameters": f.parameters, "flops": f.flops,
-            "memory_bytes": f.bytes,
+            "layer": f.name, "type": f.kind, "output": " x ".join(map(str, f.shape)), "parameters": f.parameters,
+            "flops": f.flops, "memory_bytes": f.bytes,
             "receptive_field": "all" if f.receptive == math.inf else f.receptive and int(f.receptive),
         }
         for f in found
@@ -211,7 +211,8 @@ def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], 
         late = [str(row["class"]) for row in by_class if row["separable_from"] == "nowhere"]
         sentences.append(
             f"Classes never told apart at a recall and precision of {probes.LEARNED:.0%} by a linear probe: {', '.join(late)}."
-            if late else f"Every class is told apart at a recall and precision of {probes.LEARNED:.0%} by a linear probe at some depth."
+            if late
+            else f"Every class is told apart by a linear probe at some depth (recall and precision {probes.LEARNED:.0%})."
         )  # fmt: skip
     return Verdict(
         "inspect", tuple(sentences),
