@@ -1,0 +1,1 @@
+"""What is inside a network: layers, units, gradients, and what each depth knows."""
