@@ -52,7 +52,9 @@ def bench(
     check(settings)
     began = time.monotonic()
     quickly = {"answers": max(20, settings.answers // 10), "rounds": 5, "cold_starts": min(1, settings.cold_starts)}
-    settings = dataclasses.replace(settings, **quickly, largest_batch=min(64, settings.largest_batch)) if settings.quick else settings
+    settings = (
+        dataclasses.replace(settings, **quickly, largest_batch=min(64, settings.largest_batch)) if settings.quick else settings
+    )
     warnings, skipped = list(other_load()), {}
     threads = torch.get_num_threads()
     try:
@@ -183,12 +185,18 @@ def unlike(names: list[str]) -> list[str]:
 
 def tables(variants: list[Variant], rows: list[dict[str, Any]], metric: str) -> dict[str, list[dict[str, Any]]]:
     """Costs side by side, and throughput by batch."""
+
     def value(row: dict[str, Any], name: str) -> float | None:
         held: Figure | None = row.get(name)
         return held["value"] if held else None
 
     costs = [
-        {"variant": v.name, metric: value(r, "metric"), **{name: value(r, name) for name in FIGURES}, "latency_to_first": value(r, "ratio")}
+        {
+            "variant": v.name,
+            metric: value(r, "metric"),
+            **{name: value(r, name) for name in FIGURES},
+            "latency_to_first": value(r, "ratio"),
+        }
         for v, r in zip(variants, rows, strict=True)
     ]
     growing = [

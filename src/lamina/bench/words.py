@@ -27,7 +27,9 @@ def sentences(names: Sequence[str], rows: Sequence[dict[str, Any]], threads: int
     )
     for name, row in zip(names[1:], rows[1:], strict=True):
         share = row["ratio"]
-        told = "about as fast as" if share["low"] <= 1 <= share["high"] else "faster than" if share["value"] < 1 else "slower than"
+        told = (
+            "about as fast as" if share["low"] <= 1 <= share["high"] else "faster than" if share["value"] < 1 else "slower than"
+        )
         said.append(f"{name} is {told} {names[0]}: it takes {number(share['value'])} times as long.")
     return tuple(said)
 

@@ -55,7 +55,7 @@ def report(
     path = Path(settings.out) if settings.out else run.folder / "report" / "report.html"
     written(path, page(" and ".join(names), f"A report by Lamina on {run.info.get('task', 'a run')}", sections, len(runs) == 2))
     failed = [one.line for one in gate if not one.holds]
-    verdict = Verdict(
+    return Verdict(
         "report",
         sentences=(*said(gate), f"The page: {path}"),
         figures=held,
@@ -64,7 +64,6 @@ def report(
         seconds=time.monotonic() - began,
         details={"page": str(path), "requirements": [one.line for one in gate], "failed": failed},
     )
-    return verdict
 
 
 def failed_requirements(verdict: Verdict) -> list[str]:
@@ -109,7 +108,8 @@ def comparison(runs: list[Run], source: Any, asking: dict[str, Any]) -> str:
         pair = compare(runs, source, **asking).pairs[0]
     except Exception as error:  # two runs may stand side by side without being comparable
         return f"<p class=warning>They could not be compared: {escape(str(error))}</p>"
-    told = f"Difference in {pair.metric}: {pair.difference:.4g} (95% interval {pair.low:.4g} to {pair.high:.4g}, p = {pair.p_value:.3g})."
+    bounds = f"95% interval {pair.low:.4g} to {pair.high:.4g}, p = {pair.p_value:.3g}"
+    told = f"Difference in {pair.metric}: {pair.difference:.4g} ({bounds})."
     return f"<p class=lead>{escape(pair.verdict)}</p><p>{escape(told)}</p>"
 
 

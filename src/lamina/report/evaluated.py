@@ -82,7 +82,11 @@ def pictures_of(run: Run, made: Evaluation, order: np.ndarray) -> dict[str, Path
     side = PICTURE_SIDE
     sheet = Image.new("RGB", (6 * (side + 6) - 6, -(-len(order) // 6) * (side + 6) - 6), "white")
     for i, x_HWC in enumerate(x_BHWC):
-        tile = Image.fromarray(x_HWC[..., 0] if x_HWC.shape[2] != 3 else x_HWC).convert("RGB").resize((side, side), Image.Resampling.NEAREST)
+        tile = (
+            Image.fromarray(x_HWC[..., 0] if x_HWC.shape[2] != 3 else x_HWC)
+            .convert("RGB")
+            .resize((side, side), Image.Resampling.NEAREST)
+        )
         sheet.paste(tile, (i % 6 * (side + 6), i // 6 * (side + 6)))
     path = run.pictures("evaluate") / "worst.png"
     sheet.save(path)

@@ -55,7 +55,7 @@ def gathered(
         if kept is not None:
             answers[verb] = Answer(verb, kept, kept=True)
         elif verb != "evaluate" and importlib.util.find_spec(f"lamina.{verb}") is None:
-            answers[verb] = Answer(verb, left_out="this Lamina does not have it")
+            answers[verb] = Answer(verb, left_out=f"this Lamina has no {verb} yet")
         elif quick and clock() - began > QUICK_SECONDS:
             answers[verb] = Answer(verb, left_out=f"left out to be quick; {lasting(run, verb)}")
         else:
@@ -88,4 +88,6 @@ def lasting(run: Run, verb: str) -> str:
 
 def duration(seconds: float) -> str:
     """In words."""
-    return f"{seconds:.1f} seconds" if seconds < 10 else f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    return (
+        f"{seconds:.1f} seconds" if seconds < 10 else f"{seconds:.0f} seconds" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    )

@@ -63,4 +63,8 @@ def columns(several: list[str], names: list[str]) -> str:
     """The same section of each run, side by side; alone, as it is."""
     if len(several) == 1:
         return several[0]
-    return "<div class=columns>" + "".join(f"<div><h3>{escape(n)}</h3>{s}</div>" for n, s in zip(names, several, strict=True)) + "</div>"
+    return (
+        "<div class=columns>"
+        + "".join(f"<div><h3>{escape(n)}</h3>{s}</div>" for n, s in zip(names, several, strict=True))
+        + "</div>"
+    )

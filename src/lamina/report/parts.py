@@ -60,7 +60,7 @@ def interval(f: Figure) -> str:
     value, low, high = f["value"], f["low"], f["high"]
     if value is None or low is None or high is None or low == high:
         return ""
-    start, end = (0.0, 1.0) if 0 <= low and high <= 1 else (min(0.0, low), max(0.0, high))
+    start, end = (0.0, 1.0) if low >= 0 and high <= 1 else (min(0.0, low), max(0.0, high))
     x, a, b = (4 + 112 * (v - start) / (end - start) for v in (value, low, high))
     told = f"{value:.4g}, between {low:.4g} and {high:.4g}"
     return (

@@ -41,8 +41,10 @@ def answered(answer: Answer) -> str:
         parts.paragraphs(verdict.sentences)
         + parts.warnings(verdict.warnings)
         + f"<div class=pictures>{pictures}</div>"
-        + parts.details(f"The numbers behind it ({len(verdict.figures)} figures)", parts.figures(verdict.figures))
-        + parts.details("Tables", tables)
+        + parts.details(
+            f"The numbers behind it ({len(verdict.figures)} figures)", parts.figures(verdict.figures), answer.verb == "evaluate"
+        )
+        + parts.details("Tables", tables, answer.verb == "evaluate")
         + parts.details("What was left out", f"<ul>{skipped}</ul>" if skipped else "")
         + f"<p class=quiet>{escape(when)}</p>"
     )
@@ -86,6 +88,10 @@ def not_to_use(answers: Mapping[str, Answer]) -> str:
     unasked = [TITLES[verb] for verb, answer in answers.items() if answer.verdict is None]
     said = "".join(f"<li>{line}</li>" for line in lines)
     unknown = "".join(f"<li>Nobody has answered: {escape(title)} Do not rely on it there.</li>" for title in unasked)
-    items = f"<ul>{said}{unknown}</ul>" if said or unknown else "<p>Nothing was found that speaks against using it on data like its own.</p>"
+    items = (
+        f"<ul>{said}{unknown}</ul>"
+        if said or unknown
+        else "<p>Nothing was found that speaks against using it on data like its own.</p>"
+    )
     other = "<p>On inputs unlike the data that made it, what is said here does not hold.</p>"
     return items + other + parts.details("Figures of its weak places", parts.figures(weak))
