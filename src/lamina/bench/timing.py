@@ -56,7 +56,7 @@ def quantile(values_N: Sequence[float], q: float, confidence: float = 0.95) -> F
     last = len(ordered_N) - 1
     value = float(np.quantile(ordered_N, q))
     # the rank-th smallest, counted from one, bounds from below; the one after the upper rank from above
-    return figure(value, min(value, ordered_N[max(low - 1, 0)]), max(value, ordered_N[min(high, last)]))
+    return figure(value, min(value, float(ordered_N[max(low - 1, 0)])), max(value, float(ordered_N[min(high, last)])))
 
 
 def ratio(mine: Sequence[Sequence[float]], first: Sequence[Sequence[float]], confidence: float = 0.95) -> Figure:

@@ -81,7 +81,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         for name in names:
             value = row.get(name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            shade = f" style='--heat:{value / heat:.2f}'" if heat and number and name != names[0] else ""
+            share = value / heat if heat and isinstance(value, int) and name != names[0] else None
+            shade = f" style='--heat:{share:.2f}'" if share is not None else ""
             kind = " class='number heat'" if shade else " class=number" if number else ""
             cells.append(f"<td{kind}{shade}>{text(value)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
