@@ -38,7 +38,7 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.all: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable '.[dev,hub]'
+	$(PIP) --editable '.[dev,hub,export]'
 	touch $@ $(VENV)/.core
 
 clean:

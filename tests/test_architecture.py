@@ -15,6 +15,7 @@ from lamina.data.source import Source
 from lamina.find import find_task, task_names
 from lamina.train.options import Options
 from lamina.train.recipe import Recipe
+from lamina.verbs import QUESTIONS, settings_of, verb_of
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "lamina"
@@ -126,8 +127,14 @@ def test_settings_of_different_kinds_share_no_name():
                 assert not one & other
 
 
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_has_each_flag_once(name):
+    words = [flag.name for flag in verb_of(name).flags]
+    assert len(words) == len(set(words))
+
+
 def test_every_setting_says_what_it_means():
-    for kind in (Source, Recipe, Options, *(find_task(name) for name in task_names())):
+    for kind in (Source, Recipe, Options, *map(settings_of, QUESTIONS), *(find_task(name) for name in task_names())):
         for field in dataclasses.fields(kind):
             if not field.metadata.get("learned"):
                 assert "Doc(" in str(field.type), f"{kind.__name__}.{field.name}"
@@ -137,7 +144,14 @@ HEAVY = ("torch", "numpy", "sklearn", "pyarrow", "PIL", "tensorboard")
 
 
 @pytest.mark.parametrize(
-    "module", ["lamina", "lamina.cli", "lamina.task", *(f"lamina.tasks.{n.replace('-', '_')}" for n in task_names())]
+    "module",
+    [
+        "lamina",
+        "lamina.cli",
+        "lamina.task",
+        *(f"lamina.{name}.settings" for name in QUESTIONS),
+        *(f"lamina.tasks.{n.replace('-', '_')}" for n in task_names()),
+    ],
 )
 def test_importing_is_light(module):
     code = f"import {module}, sys; print([m for m in {HEAVY} if m in sys.modules])"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lamina.data.columns import length
 from lamina.find import task_names
 from lamina.run import Run
 from lamina.task import Columns
+from lamina.verbs import QUESTIONS
 
 TASKS = task_names()
 
@@ -181,3 +183,47 @@ def test_tasks(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     (made,) = said(capsys, ["doctor"])
     assert made["devices"] and made["torch"]
+
+
+QUICK = {
+    "explain": ["--quick", "--examples", "8", "--resamples", "100"],
+    "inspect": ["--quick"],
+    "stress": ["--quick", "--attack-examples", "8", "--attack-queries", "20", "--corruption-examples", "20", "--resamples", "50"],
+    "needs": ["--no-curve"],
+    "shrink": ["--method", "int8-weights", "--resamples", "50"],
+    "export": [],
+    "bench": ["--quick"],
+    "report": ["--quick"],
+}
+"""Flags that keep each question short."""
+
+
+@pytest.fixture(scope="module")
+def asked(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A copy of the run that questions may write into: `stress` stores a temperature, which changes what is answered."""
+    return lamina.load(shutil.copytree(run.folder, tmp_path_factory.mktemp("asked") / run.folder.name))
+
+
+@pytest.mark.parametrize("verb", QUESTIONS)
+def test_every_question_to_every_task(verb: str, asked: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "made")] if verb in ("shrink", "export") else []
+    (made,) = said(capsys, [verb, str(asked.folder), *QUICK[verb], *out, "--device", "cpu"])
+    assert made["verb"] == verb and made["sentences"] and made["figures"] and not made["failed"]
+    for name, figure in made["figures"].items():
+        value, low, high = figure["value"], figure["low"], figure["high"]
+        assert None in (value, low, high) or low <= value <= high, name
+    assert all(Path(path).stat().st_size > 100 for path in made["pictures"].values())
+    kept = asked.kept(verb)
+    assert kept is not None and list(kept.sentences) == made["sentences"]
+
+
+def test_what_is_named_is_explained(asked: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = inputs_of(asked, tmp_path)
+    (made,) = said(capsys, ["explain", str(asked.folder), *files, *QUICK["explain"], "--device", "cpu"])
+    assert made["sentences"] and made["pictures"] and "asked" in next(iter(made["pictures"].values()))
+
+
+def test_a_requirement_holds_a_run_back(asked: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    name = asked.task.headline[0]
+    (made,) = said(capsys, ["report", str(asked.folder), "--quick", "--require", f"{name}>=2"], 3)
+    assert made["failed"] and name in made["failed"][0]

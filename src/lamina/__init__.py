@@ -15,11 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 # Several functions below are called as the module that they come from. Python binds a module's name in its package
 # when it is first imported: these are imported now, so that the functions keep the names whatever is imported later.
+import lamina.bench
 import lamina.check
 import lamina.compare
 import lamina.doctor
 import lamina.evaluate
+import lamina.explain
+import lamina.export
+import lamina.inspect
+import lamina.needs
 import lamina.predict
+import lamina.report
+import lamina.shrink
+import lamina.stress
 import lamina.tasks
 import lamina.train  # noqa: F401
 
@@ -33,8 +41,12 @@ if TYPE_CHECKING:
     from lamina.evaluate import Evaluation
     from lamina.run import Run
     from lamina.task import Task
+    from lamina.verdict import Verdict
 
-__all__ = ["check", "compare", "doctor", "evaluate", "load", "predict", "scan", "tasks", "train"]
+__all__ = [
+    "bench", "check", "compare", "doctor", "evaluate", "explain", "export", "inspect", "load", "needs", "predict", "report",
+    "scan", "shrink", "stress", "tasks", "train",
+]  # fmt: skip
 
 
 def train(task: str | Path | Task, data: Any = None, **fields: Any) -> Run:
@@ -73,6 +85,52 @@ def compare(runs: Sequence[Run | str | Path], data: Any = None, **options: Any) 
     from lamina.compare import compare
 
     return compare([_opened(run) for run in runs], data, **options)
+
+
+def explain(run: Run | str | Path, inputs: Sequence[Any] = (), data: Any = None, **settings: Any) -> Verdict:
+    """What it looked at: in `inputs`, or in examples of its own. `settings` are the flags of `lamina explain`."""
+    return _asked("explain", run, data, inputs, **settings)
+
+
+def inspect(run: Run | str | Path, data: Any = None, **settings: Any) -> Verdict:
+    """What is inside: layers, units, gradients, what each depth knows. `settings` are the flags of `lamina inspect`."""
+    return _asked("inspect", run, data, **settings)
+
+
+def stress(run: Run | str | Path, data: Any = None, **settings: Any) -> Verdict:
+    """Does it hold up: corruptions, attacks, calibration, unknown inputs, groups. `settings` are the flags of `lamina stress`."""
+    return _asked("stress", run, data, **settings)
+
+
+def needs(run: Run | str | Path, data: Any = None, **settings: Any) -> Verdict:
+    """Would more data help; does it overfit; what is wrong with its data. `settings` are the flags of `lamina needs`."""
+    return _asked("needs", run, data, **settings)
+
+
+def shrink(run: Run | str | Path, data: Any = None, **settings: Any) -> Verdict:
+    """A smaller run from a run, and what that cost. `settings` are the flags of `lamina shrink`."""
+    return _asked("shrink", run, data, **settings)
+
+
+def export(run: Run | str | Path, data: Any = None, **settings: Any) -> Verdict:
+    """A folder that answers without Lamina, proved to answer alike. `settings` are the flags of `lamina export`."""
+    return _asked("export", run, data, **settings)
+
+
+def bench(run: Run | str | Path, others: Sequence[Any] = (), data: Any = None, **settings: Any) -> Verdict:
+    """What it costs, and the `others` (runs, exported folders) beside it. `settings` are the flags of `lamina bench`."""
+    return _asked("bench", run, data, others, **settings)
+
+
+def report(run: Run | str | Path, others: Sequence[Any] = (), data: Any = None, **settings: Any) -> Verdict:
+    """All of it on one page; `failed` lists the requirements that do not hold. `settings` are the flags of `lamina report`."""
+    return _asked("report", run, data, others, **settings)
+
+
+def _asked(verb: str, run: Run | str | Path, data: Any, inputs: Sequence[Any] = (), **settings: Any) -> Verdict:
+    from lamina.ask import ask
+
+    return ask(verb, _opened(run), data, inputs, **settings)
 
 
 def scan(data: Source | str | Path, **fields: Any) -> list[Finding]:

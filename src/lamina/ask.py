@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import time
@@ -29,10 +30,14 @@ def ask(verb: str, run: Run, source: Any = None, inputs: Sequence[Any] = (), **f
     if source is not None and not isinstance(source, Source):
         source = dataclasses.replace(run.source(), data=source)
     answer = getattr(importlib.import_module(f"lamina.{verb}.api"), verb)
+    own = source is None and not inputs  # what is asked of other data speaks of those, and is not kept
+    asked = run if own else copy.copy(run)
+    if not own:
+        asked.drawings = run.folder / "report" / "asked"
     began = time.monotonic()
-    verdict = answer(run, settings, source, inputs, **{name: fields[name] for name in ASKING if name in fields})
+    verdict = answer(asked, settings, source, inputs, **{name: fields[name] for name in ASKING if name in fields})
     verdict = dataclasses.replace(verdict, seconds=time.monotonic() - began)
-    if source is None and not inputs:  # what was asked of other data speaks of those
+    if own:
         run.keep(verdict, settings)
     return verdict
 

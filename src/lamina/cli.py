@@ -2,7 +2,7 @@
 
 Standard output carries results, standard error everything else. With `--json` the last line on standard output is one
 JSON object: the result, or {"error": ...}. Exit status: 0 done; 1 something was found wrong (`scan`, `check`) or the
-machine failed; 2 a person's mistake; 130 stopped with Ctrl-C.
+machine failed; 2 a person's mistake; 3 a requirement does not hold (`report`, `shrink`); 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def predict(given: Given) -> int:
 
     check_answers_out(given.get("out"))
     run = opened(given, given.words[0])
-    answers = predict(run, list(given.words[1:]), strict=False, **asking(given))
+    answers = predict(run, list(given.words[1:]), strict=False, sets=given.get("sets"), **asking(given))
     bad: list[str] = []
     count = 0
 
@@ -261,7 +261,7 @@ def question(given: Given) -> int:
         print_json({"run": str(run.folder), **made.as_json()})
     else:
         show(made, f"{run.folder}: {name}")
-    return 0
+    return made.exit_status
 
 
 def source_of(given: Given, data: str | None) -> Source:
@@ -330,6 +330,14 @@ From data to a deep-learning model that has answered for itself.
   lamina evaluate RUN                   metrics with confidence intervals
   lamina predict  RUN rose.jpg          a label and its probability
   lamina compare  RUN RUN               is one better, or is it chance
+  lamina explain  RUN rose.jpg          what it looked at
+  lamina inspect  RUN                   what is inside, and whether it works
+  lamina stress   RUN                   does it hold up
+  lamina needs    RUN                   would more data help
+  lamina shrink   RUN --method int8     smaller and faster, and what that costs
+  lamina export   RUN                   a folder that answers without Lamina
+  lamina bench    RUN                   time, memory, size, energy
+  lamina report   RUN                   all of it on one page
   lamina check    my_task.py            does an application keep the contract
 
 To begin: lamina train image-classification    (on demo data, in about a minute)

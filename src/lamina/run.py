@@ -45,6 +45,8 @@ class Run:
         self.folder = folder
         self.info = info
         self.task = task
+        self.drawings = folder / "report"
+        """Where the pictures of verdicts go."""
 
     @staticmethod
     def load(path: str | Path, task_file: str | Path | None = None) -> Run:
@@ -295,7 +297,7 @@ class Run:
 
     def pictures(self, verb: str) -> Path:
         """The folder for the pictures of `verb`, made where it is absent."""
-        folder = self.folder / "report" / verb
+        folder = self.drawings / verb
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -316,6 +318,12 @@ class Run:
         from lamina import evaluate
 
         return evaluate(self, data, **options)
+
+    def ask(self, verb: str, inputs: Sequence[Any] = (), data: Any = None, **settings: Any) -> Verdict:
+        """What `lamina VERB RUN` answers: `run.ask("stress", quick=True)`, `run.ask("explain", ["rose.jpg"])`."""
+        from lamina.ask import ask
+
+        return ask(verb, self, data, inputs, **settings)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.info['task']}, {self.info.get('status')})"

@@ -65,8 +65,9 @@ class Out:
 
 @dataclass(frozen=True)
 class AnswersOut:
-    """Where answers are written."""
+    """What answers hold, and where they are written."""
 
+    sets: Annotated[bool, Doc("add the set of labels, or the bounds, that `lamina stress` calibrated")] = False
     out: Annotated[str | None, Doc("write the answers to this .jsonl, .csv or .tsv file instead")] = None
 
 
@@ -178,7 +179,63 @@ class Question:
     """What may be named after the run."""
 
 
-QUESTIONS: dict[str, Question] = {}
+QUESTIONS: dict[str, Question] = {
+    "explain": Question(
+        "What the model looked at when it answered, and whether that picture can be believed.",
+        (
+            "lamina explain runs/first",
+            "lamina explain runs/first rose.jpg --out why.png",
+            "lamina explain runs/first --method all --examples 500",
+        ),
+        Word("INPUT", "files, folders, tables, or - for standard input"),
+    ),
+    "inspect": Question(
+        "What is inside a network: layers, dead units, gradients checked, and what each depth knows.",
+        ("lamina inspect runs/first", "lamina inspect runs/first --quick --json"),
+    ),
+    "stress": Question(
+        "Does it hold up: corruptions, attacks, calibration, unknown inputs, promises, costs, and the groups where it is worst.",
+        (
+            "lamina stress runs/first",
+            "lamina stress runs/first --quick --unknown other-pictures/",
+            "lamina stress runs/first --norm l2 --eps 127.5",
+        ),
+    ),
+    "needs": Question(
+        "Would more data help, and how much more; does it overfit; what is wrong with its data.",
+        (
+            "lamina needs runs/first",
+            "lamina needs runs/first --target 0.95 --quick",
+            "lamina needs runs/first --no-curve",
+        ),
+    ),
+    "shrink": Question(
+        "A smaller or faster run from a run, and what that cost on the same examples. Exit status 3 beyond --max-drop.",
+        (
+            "lamina shrink runs/first --method int8 --max-drop 0.5",
+            "lamina shrink runs/first --method prune-channels --flops 0.5 --epochs 5",
+            "lamina shrink runs/first --method distill --student width=0.5",
+        ),
+    ),
+    "export": Question(
+        "Write the model as a folder that answers without Lamina, and prove that it answers alike.",
+        ("lamina export runs/first", "lamina export runs/first --format pt2 --out served/"),
+    ),
+    "bench": Question(
+        "What a run costs, and its shrunk runs and exported folders beside it: time, memory, size, energy.",
+        ("lamina bench runs/first", "lamina bench runs/first runs/first-int8 exported/"),
+        Word("FOLDER", "more runs, or folders that `lamina export` made"),
+    ),
+    "report": Question(
+        "One HTML page about a run, or two side by side. Exit status 3 where a requirement fails.",
+        (
+            "lamina report runs/first --quick",
+            'lamina report runs/first --require "accuracy>=0.9" "latency_p99_ms<=20"',
+            "lamina report runs/first runs/second",
+        ),
+        Word("RUN", "a second run"),
+    ),
+}
 """In the order that a person asks them."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Figure: TypeAlias = "dict[str, float | None]"
-"""{"value", "low", "high"}: the bounds are the value itself where there is no interval; None where it is undefined."""
+"""{"value", "low", "high"}: the bounds are the value itself where there is no interval; None where undefined or open."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class Verdict:
     seconds: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else a program may want, JSON-able."""
+    failed: tuple[str, ...] = ()
+    """Requirements that do not hold, one line each."""
+
+    @property
+    def exit_status(self) -> int:
+        """What the command line ends with: 3 where a requirement does not hold, so that a pipeline can hold a model back."""
+        return 3 if self.failed else 0
 
     def as_json(self, beside: Path | None = None) -> dict[str, Any]:
         """All of it in the types of JSON; the pictures as paths, relative to `beside` where one is given."""
@@ -52,16 +59,16 @@ class Verdict:
         known = {f.name for f in dataclasses.fields(Verdict)}
         fields = {name: value for name, value in written.items() if name in known}
         pictures = {title: beside / name for title, name in fields.get("pictures", {}).items()}
-        lists = {name: tuple(fields.get(name, ())) for name in ("sentences", "warnings")}
+        lists = {name: tuple(fields.get(name, ())) for name in ("sentences", "warnings", "failed")}
         return Verdict(**{**fields, **lists, "pictures": pictures})
 
 
 def figure(value: float | None, low: float | None = None, high: float | None = None) -> Figure:
-    """A figure with its interval; None for what is not a finite number."""
+    """A figure with its interval: no bound given is the value itself, a bound that is not finite is None (it is open)."""
     if value is None or not math.isfinite(value):
         return {"value": None, "low": None, "high": None}
-    bounds = [float(value) if bound is None or not math.isfinite(bound) else float(bound) for bound in (low, high)]
-    return {"value": float(value), "low": bounds[0], "high": bounds[1]}
+    low, high = (float(value if bound is None else bound) for bound in (low, high))
+    return {"value": float(value), "low": low if math.isfinite(low) else None, "high": high if math.isfinite(high) else None}
 
 
 def joined(verb: str, parts: Iterable[Verdict]) -> Verdict:
@@ -71,6 +78,7 @@ def joined(verb: str, parts: Iterable[Verdict]) -> Verdict:
         verb,
         sentences=tuple(line for part in parts for line in part.sentences),
         warnings=tuple(line for part in parts for line in part.warnings),
+        failed=tuple(line for part in parts for line in part.failed),
         seconds=sum(part.seconds for part in parts),
         **{
             name: _merged(getattr(part, name) for part in parts)
@@ -87,6 +95,8 @@ def show(verdict: Verdict, title: str) -> None:
 
     for line in verdict.sentences:
         print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
+    for line in verdict.failed:
+        print(textwrap.fill(f"FAILS: {line}", WIDTH, subsequent_indent="  "))
     for line in verdict.warnings:
         print(textwrap.fill(f"warning: {line}", WIDTH, subsequent_indent="  "))
     if verdict.figures:

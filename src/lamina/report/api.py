@@ -30,7 +30,7 @@ def report(
     precision: str | None = None,
     batch_size: int | Literal["auto"] = "auto",
 ) -> Verdict:
-    """Write the page and say where it is; `details["failed"]` lists the requirements that do not hold (of the first run).
+    """Write the page and say where it is; `failed` lists the requirements that do not hold (of the first run).
 
     inputs: at most one more run's folder, to stand beside the first.
     Raises LaminaError for a requirement that names no figure, more than two runs, or a place that cannot be written.
@@ -59,16 +59,11 @@ def report(
         "report",
         sentences=(*said(gate), f"The page: {path}"),
         figures=held,
-        warnings=tuple(failed),
+        failed=tuple(failed),
         skipped={verb: a.failed or a.left_out or "" for verb, a in answers[0].items() if a.verdict is None},
         seconds=time.monotonic() - began,
-        details={"page": str(path), "requirements": [one.line for one in gate], "failed": failed},
+        details={"page": str(path), "requirements": [one.line for one in gate]},
     )
-
-
-def failed_requirements(verdict: Verdict) -> list[str]:
-    """The lines of the requirements that do not hold: where there are any, the command line ends with status 3."""
-    return list(verdict.details.get("failed", []))
 
 
 def figures_of(answers: dict[str, Answer]) -> dict[str, Figure]:
