@@ -134,7 +134,7 @@ def attacked_chunk(victim: Victim, steps: int, restarts: int, queries: int, seed
     clean_loss, wrong, gradient = victim.gradient(rest, objective)
     right = ~wrong
     part = victim.take(right)
-    silent = (gradient[right].reshape(int(right.sum()), -1) == 0).all(1)
+    silent = (gradient[right].flatten(1) == 0).all(1)
     fooled, loss = {}, {}
     for number, (name, run_attack) in enumerate(attacks_on(victim, steps, restarts, queries).items()):
         mask = torch.zeros_like(wrong)

@@ -5,12 +5,14 @@ Legend: N output channels or rows, M the other dimensions of a weight together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lamina.train.precision import pick_precision
 from lamina.train.recipe import Recipe
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -18,13 +20,13 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalized(g_NM: Tensor, steps: int = 3) -> Tensor:
-    """The nearest semi-orthogonal matrix to `g_NM`, roughly: a Newton-Schulz iteration in bfloat16.
+    """The nearest semi-orthogonal matrix to `g_NM`, roughly: a Newton-Schulz iteration in bfloat16, or in float32 where bfloat16 is slow.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". Three steps, as for the
     CIFAR-10 record of the same author; language models use five.
     """
     a, b, c = NEWTON_SCHULZ
-    x = g_NM.bfloat16()
+    x = g_NM.to(fast_type(g_NM.device))
     x = x / (x.norm() + 1e-7)
     tall = x.size(0) > x.size(1)
     if tall:
@@ -33,6 +35,12 @@ def orthogonalized(g_NM: Tensor, steps: int = 3) -> Tensor:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return (x.T if tall else x).to(g_NM.dtype)
+
+
+@functools.cache
+def fast_type(device: torch.device) -> torch.dtype:
+    """bfloat16 where `device` multiplies it fast: emulated by a processor without it, the iteration takes most of a step."""
+    return torch.bfloat16 if pick_precision("auto", device)[0] == "bfloat16" else torch.float32
 
 
 class Muon(torch.optim.Optimizer):
