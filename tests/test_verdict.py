@@ -63,9 +63,9 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     yield asked
 
 
-def test_a_figure_without_an_interval_is_its_own_bound():
+def test_a_figure_without_an_interval_is_its_own_bound_and_an_open_one_has_none():
     assert figure(0.5) == {"value": 0.5, "low": 0.5, "high": 0.5}
-    assert figure(0.5, 0.4, math.nan) == {"value": 0.5, "low": 0.4, "high": 0.5}
+    assert figure(0.5, 0.4, math.inf) == {"value": 0.5, "low": 0.4, "high": None}
     assert figure(math.inf) == figure(None) == {"value": None, "low": None, "high": None}
 
 
@@ -124,15 +124,22 @@ def test_the_command_line_asks_shows_and_prints_json(run: Run, count: list[Any],
 
 
 def test_a_verdict_fits_a_terminal(capsys: pytest.CaptureFixture[str]):
-    wide = {f"c{i}": i for i in range(30)}
+    wide = {f"column {i}": i for i in range(30)}
     show(
         Verdict(
-            "x", ("A long sentence. " * 20,), {"a": figure(0.5, 0.4, 0.6)}, {"wide": [wide], "long": [{"n": i} for i in range(99)]},
+            "x", ("A long sentence. " * 20,), {"a": figure(0.5, 0.4, 0.6)}, {"wide": [wide] * 5, "few": [wide], "long": [{"n": i} for i in range(99)]},
             {"curve": Path("a.svg")}, ("careful",), {"attacks": "no picture"},
         ),
         "run",
     )  # fmt: skip
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
-    for told in ("warning: careful", "left out: attacks: no picture", "too wide", "59 more rows", "curve: a.svg"):
+    for told in (
+        "warning: careful",
+        "left out: attacks: no picture",
+        "and the columns column",
+        "column 29",
+        "87 more rows",
+        "curve: a.svg",
+    ):
         assert told in shown

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,6 @@ def joined(verb: str, parts: Iterable[Verdict]) -> Verdict:
 
 def show(verdict: Verdict, title: str) -> None:
     """For a terminal: sentences, warnings, tables that fit, and where the pictures are."""
-    import textwrap
-
     from lamina.terminal import WIDTH, print_table
 
     for line in verdict.sentences:
@@ -105,13 +104,7 @@ def show(verdict: Verdict, title: str) -> None:
         keys = ("value", "low", "high") if ranges else ("value",)
         print_table(["figure", "value", *bounds], [[name, *(f[k] for k in keys)] for name, f in verdict.figures.items()], title)
     for heading, rows in verdict.tables.items():
-        headers = list(rows[0]) if rows else []
-        if len(headers) > WIDEST:
-            print(f"{heading}: a table of {len(headers)} columns, too wide for here; --json holds it")
-        elif rows:
-            print_table(headers, [[row.get(h) for h in headers] for row in rows[:LONGEST]], heading)
-            if len(rows) > LONGEST:
-                print(f"... and {len(rows) - LONGEST} more rows (--json holds all)")
+        _show_table(heading, rows)
     for what, why in verdict.skipped.items():
         print(textwrap.fill(f"left out: {what}: {why}", WIDTH, subsequent_indent="  "))
     for what, path in verdict.pictures.items():
@@ -120,10 +113,35 @@ def show(verdict: Verdict, title: str) -> None:
 
 NAMED = ("figures", "tables", "pictures", "skipped", "details")
 """Fields of a verdict that hold things by name."""
-WIDEST = 13
-"""Columns of a table that a terminal still shows."""
-LONGEST = 40
+LONGEST = 12
 """Rows of a table that a terminal shows."""
+
+
+def _show_table(heading: str, rows: list[dict[str, Any]]) -> None:
+    """A table as far as it fits: few wide rows are shown as columns, and columns that are too many are left out."""
+    from lamina.terminal import WIDTH, figure, print_table
+
+    if not rows:
+        return
+    shown = rows[:LONGEST]
+    headers = list(rows[0])
+    widths = [3 + max(len(str(h)), *(len(figure(row.get(h))) for row in shown)) for h in headers]
+    left_out = [f"{len(rows) - LONGEST} more rows"] if len(rows) > LONGEST else []
+    if sum(widths) > WIDTH and len(rows) < min(4, len(headers)):
+        print_table(
+            [headers[0], *(str(row.get(headers[0])) for row in rows)],
+            [[h, *(row.get(h) for row in rows)] for h in headers[1:]],
+            heading,
+        )
+    else:
+        fitting = next((n for n in range(len(headers), 1, -1) if sum(widths[:n]) <= WIDTH), 2)
+        if fitting < len(headers):
+            left_out.append(
+                f"the columns {', '.join(map(str, headers[fitting:][:6]))}{', ...' if len(headers) - fitting > 6 else ''}"
+            )
+        print_table(headers[:fitting], [[row.get(h) for h in headers[:fitting]] for row in shown], heading)
+    if left_out:
+        print(textwrap.fill(f"... and {' and '.join(left_out)} (--json holds all)", WIDTH, subsequent_indent="  "))
 
 
 def _merged(several: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalized(g_NM: Tensor, steps: int = 3) -> Tensor:
-    """The nearest semi-orthogonal matrix to `g_NM`, roughly: a Newton-Schulz iteration in bfloat16, or in float32 where bfloat16 is slow.
+    """The nearest semi-orthogonal matrix to `g_NM`, roughly: Newton-Schulz in bfloat16, or in float32 where that is emulated.
 
     Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". Three steps, as for the
     CIFAR-10 record of the same author; language models use five.
