@@ -233,7 +233,7 @@ QUESTIONS: dict[str, Question] = {
             'lamina report runs/first --require "accuracy>=0.9" "latency_p99_ms<=20"',
             "lamina report runs/first runs/second",
         ),
-        Word("RUN", "a second run"),
+        Word("OTHER", "a second run"),
     ),
 }
 """In the order that a person asks them."""

@@ -102,7 +102,10 @@ def show(verdict: Verdict, title: str) -> None:
         ranges = any(f["low"] != f["value"] or f["high"] != f["value"] for f in verdict.figures.values())
         bounds = [*(["from", "to"] if ranges else [])]
         keys = ("value", "low", "high") if ranges else ("value",)
-        print_table(["figure", "value", *bounds], [[name, *(f[k] for k in keys)] for name, f in verdict.figures.items()], title)
+        shown = list(verdict.figures.items())[:MOST_FIGURES]
+        print_table(["figure", "value", *bounds], [[name, *(f[k] for k in keys)] for name, f in shown], title)
+        if len(verdict.figures) > MOST_FIGURES:
+            print(f"... and {len(verdict.figures) - MOST_FIGURES} more figures (--json holds all)")
     for heading, rows in verdict.tables.items():
         _show_table(heading, rows)
     for what, why in verdict.skipped.items():
@@ -113,6 +116,8 @@ def show(verdict: Verdict, title: str) -> None:
 
 NAMED = ("figures", "tables", "pictures", "skipped", "details")
 """Fields of a verdict that hold things by name."""
+MOST_FIGURES = 25
+"""Figures that a terminal shows."""
 LONGEST = 12
 """Rows of a table that a terminal shows."""
 
