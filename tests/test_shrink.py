@@ -130,6 +130,15 @@ def test_each_method_does_what_it_is_for(made: tuple[str, Run, Any], run: Run) -
         assert not [n for n in named_tensors(child.model()) if "projector" in n] and "teacher" not in child.info
 
 
+def test_a_run_that_answers_by_a_graph_answers_for_itself(made: tuple[str, Run, Any], tmp_path: Path) -> None:
+    method, child, _ = made
+    copied = Run.load(shutil.copytree(child.folder, tmp_path / "copy"))
+    verdict = copied.ask("stress", quick=True, corruption_examples=10, attack_examples=4, attack_queries=10, resamples=20)
+    assert ("attacks" in verdict.skipped) == (method == "int8") == ("robust_accuracy" not in verdict.figures)
+    assert "corruption" in verdict.figures and "ece" in verdict.figures
+    assert Run.load(copied.folder).temperature() == verdict.figures["temperature"]["value"]
+
+
 def test_a_ruined_model_is_refused_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
     ruin = Settings(method="prune", sparsity=0.999, epochs=0, max_drop=0.5, out=str(tmp_path / "ruined"), resamples=50)

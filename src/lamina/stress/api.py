@@ -22,6 +22,7 @@ from lamina.verdict import Verdict, joined
 
 if TYPE_CHECKING:
     from lamina.run import Run
+    from lamina.task import Columns
 
 BATCH = 256
 QUICK_EXAMPLES = 1000
@@ -58,7 +59,7 @@ def stress(
     examples = held.test.columns
     parts = [
         corruption_part(run, examples, settings, held.forward),
-        attack_part(run, examples, settings, run.model().to(pick_device(device))),
+        attacked(run, examples, settings, device),
         calibrated,
         unknown_part(held, settings),
         promises_part(held, settings),
@@ -66,3 +67,12 @@ def stress(
         slices_part(held, settings),
     ]
     return replace(joined("stress", [Verdict("stress", warnings=held.warnings), *parts]), seconds=time.monotonic() - began)
+
+
+def attacked(run: Run, examples: Columns, settings: Settings, device: str) -> Verdict:
+    """The attacks, which need gradients: a run that answers by a graph has none."""
+    if run.served:
+        return Verdict(
+            "stress", skipped={"attacks": f"{run.served.name} has no gradients to attack by; ask the run it was made from"}
+        )
+    return attack_part(run, examples, settings, run.model().to(pick_device(device)))

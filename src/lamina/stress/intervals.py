@@ -39,8 +39,9 @@ def accepted_unknown(known_N: np.ndarray, unknown_M: np.ndarray, kept: float = 0
 
 
 def mean_interval(value_N: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Normal interval of a mean."""
+    """Normal interval of a mean, kept within the values that it is a mean of."""
+    mean, least, most = float(value_N.mean()), float(value_N.min()), float(value_N.max())
     if len(value_N) < 2:
-        return float(value_N.mean()), float(value_N.mean())
+        return mean, mean
     half = NormalDist().inv_cdf((1 + confidence) / 2) * float(value_N.std(ddof=1)) / math.sqrt(len(value_N))
-    return float(value_N.mean()) - half, float(value_N.mean()) + half
+    return max(least, mean - half), min(most, mean + half)
