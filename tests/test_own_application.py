@@ -14,6 +14,7 @@ import lamina
 from lamina.check import check_task
 from lamina.cli import main
 from lamina.find import find_task
+from lamina.verbs import QUESTIONS
 
 ROOT = Path(__file__).parent.parent
 SEGMENTS = ROOT / "examples" / "segments.py"
@@ -56,6 +57,32 @@ def test_a_tagger_learns_and_answers_rows_that_hold_lists(tmp_path: Path, capsys
     assert [(a["source"], len(a["tags"])) for a in answers] == [(f"{rows}:1", 9), (f"{rows}:2", 12)]
     assert set(answers[0]["tags"]) == {"rest"}
     assert lamina.load(run, task_file=SEGMENTS).predict([{"signal": [20.0] * 9}])[0]["tags"] == answers[0]["tags"]
+
+
+QUICK = {"needs": ["--no-curve"], "shrink": ["--method", "int8-weights", "--resamples", "20"], "export": []}
+"""Flags that keep a question short, where they are not --quick."""
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tagger"
+    words = ["train", str(SEGMENTS), "--steps", "4", "--out", str(folder), "--quiet", "--no-tensorboard", "--evaluations", "1"]
+    assert main(words) == 0
+    return folder
+
+
+@pytest.mark.parametrize("verb", QUESTIONS)
+def test_a_tagger_answers_every_question_or_says_why_not(
+    verb: str, tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "made")] if verb in ("shrink", "export") else []
+    words = [verb, str(tagger), "--task", str(SEGMENTS), "--device", "cpu", "--json", *QUICK.get(verb, ["--quick"]), *out]
+    capsys.readouterr()
+    assert main(words) == 0
+    made = result(capsys)[-1]
+    assert made["sentences"] and made["figures"]
+    if verb == "stress":  # a tag a step is neither one class an example nor one number
+        assert {"calibration", "promises", "robust accuracy"} <= set(made["skipped"])
 
 
 def test_other_data_are_judged_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
