@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -54,8 +52,6 @@ def gathered(
         kept = run.kept(verb) if source is None else None
         if kept is not None:
             answers[verb] = Answer(verb, kept, kept=True)
-        elif verb != "evaluate" and importlib.util.find_spec(f"lamina.{verb}") is None:
-            answers[verb] = Answer(verb, left_out=f"this Lamina has no {verb} yet")
         elif quick and clock() - began > QUICK_SECONDS:
             answers[verb] = Answer(verb, left_out=f"left out to be quick; {lasting(run, verb)}")
         else:
