@@ -27,15 +27,16 @@ def shares_for(count: int, source: Source, brought: Sequence[str] = ("train",)) 
     """The share of `count` training examples to split off for each part that the data does not bring itself.
 
     Defaults. The data brings a test: valid 5% (200 where that is more, yet never over 10%; at most 5000), calibration
-    3% (150, 8%; at most 3000). Otherwise test 15% (at most 10,000), valid 12% (5000), calibration 8% (3000).
+    5% (150, 8%; at most 4000). Otherwise test 15% (at most 10,000), valid 12% (5000), calibration 8% (4000): what is set
+    aside of 3000 to be 90% sure of covers 88.9 to 91.1% in 19 of 20 draws, of 1800 88.6 to 91.4%.
     Raises LaminaError for shares outside 0..1, or that leave nothing to train on.
     """
     n = max(count, 1)
     if "test" in brought:
         default = {"valid": min(max(0.05 * n, min(200.0, 0.10 * n)), 5000) / n,
-                   "calibration": min(max(0.03 * n, min(150.0, 0.08 * n)), 3000) / n}  # fmt: skip
+                   "calibration": min(max(0.05 * n, min(150.0, 0.08 * n)), 4000) / n}  # fmt: skip
     else:
-        default = {"test": min(0.15 * n, 10_000) / n, "valid": min(0.12 * n, 5000) / n, "calibration": min(0.08 * n, 3000) / n}
+        default = {"test": min(0.15 * n, 10_000) / n, "valid": min(0.12 * n, 5000) / n, "calibration": min(0.08 * n, 4000) / n}
     wanted = {"test": source.test, "valid": source.valid, "calibration": source.calibration}
     shares = {}
     for part in _ORDER:
