@@ -316,3 +316,36 @@ def test_nothing_to_remove_is_said() -> None:
     assert isinstance(channels_of(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).eval(), (torch.rand(2, 3),)), Channels)
     with pytest.raises(LaminaError, match="every one is tied"):
         channels_of(nn.Linear(3, 2).eval(), (torch.rand(2, 3),))
+
+
+def graph_of(scale: list[float]) -> tuple[object, nn.Sequential]:
+    """Conv -> MaxPool -> BatchNorm as an ONNX graph, and as the module that it was made from."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(3)).eval()
+    norm = lively(net)[2]  # type: ignore[index]
+    norm.weight.data = torch.tensor(scale)
+    tensors = {"w": net[0].weight, "s": norm.weight, "b": norm.bias, "m": norm.running_mean, "v": norm.running_var}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("BatchNormalization", ["p", "s", "b", "m", "v"], ["y"], epsilon=norm.eps),
+    ]
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
+    constants = [numpy_helper.from_array(t.detach().numpy(), name) for name, t in tensors.items()]  # type: ignore[union-attr]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), net
+
+
+@pytest.mark.parametrize(("scale", "folded"), [([0.5, 1.0, 2.0], 1), ([0.5, -1.0, 2.0], 0), ([0.5, 0.0, 2.0], 0)])
+def test_a_norm_behind_a_pool_is_folded_where_that_changes_nothing(scale: list[float], folded: int) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    from lamina.shrink.folding import fold_norms_over_pools
+
+    graph, net = graph_of(scale)
+    assert fold_norms_over_pools(graph) == folded
+    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])  # type: ignore[attr-defined]
+    x = torch.randn(4, 2, 8, 8)
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), net(x).detach(), rtol=1e-5, atol=1e-5)

@@ -17,6 +17,9 @@ from lamina.verdict import Figure, figure
 
 WARM_UP = 3
 """Calls before each turn that are not timed: caches and branch predictors speak of the variant before."""
+REST = 0.03
+"""Seconds before each turn: the threads of PyTorch and of ONNX Runtime spin for some milliseconds after a call, and would
+take the cores from whoever comes next."""
 
 
 def in_turns(
@@ -32,6 +35,7 @@ def in_turns(
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
+            time.sleep(REST)
             for _ in range(WARM_UP):
                 calls[name]()
             seconds = []

@@ -24,6 +24,7 @@ from lamina.data.source import Data
 from lamina.errors import LaminaError
 from lamina.files import sync
 from lamina.run import Run
+from lamina.shrink.folding import fold_norms_over_pools
 from lamina.task import Batch, Columns, Task
 
 FILE = "model.int8.onnx"
@@ -108,6 +109,7 @@ def quantize_onnx(float_onnx: Path, batches: Sequence[Batch], out: Path, calibra
     batches: values by the graph's input names, each (B, ...). Every operation that ONNX Runtime can quantize is, between
     pairs of quantization and its inverse (QDQ), which the runtime fuses into whole-number kernels.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -120,6 +122,9 @@ def quantize_onnx(float_onnx: Path, batches: Sequence[Batch], out: Path, calibra
         folded = Path(folder) / "folded.onnx"
         # Norms must be folded into convolutions first: in 8 bits each would round by itself.
         quant_pre_process(str(float_onnx), str(folded), skip_symbolic_shape=True)
+        graph = onnx.load(str(folded))
+        fold_norms_over_pools(graph)
+        onnx.save(graph, str(folded))
         quantize_static(
             str(folded),
             str(out),

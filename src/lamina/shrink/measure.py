@@ -6,8 +6,9 @@ Legend: B = 1 example.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +21,8 @@ from lamina.task import Columns, Forward, Task
 if TYPE_CHECKING:
     from lamina.run import Run
 
-WARM = 5
-"""Calls before the clock counts: caches, thread pools and kernels are then as they stay."""
+ROUNDS, LEAST, MOST = 10, 10, 200
+"""Turns, and calls that are timed in all of them: at least, at most."""
 
 
 def size_of(run: Run) -> int:
@@ -55,21 +56,15 @@ def inputs_of(task: Task, columns: Columns, count: int) -> tuple[Tensor, ...]:
     return tuple(batch[spec.name] for spec in task.inputs)
 
 
-def latencies(
-    forwards: Mapping[str, Forward], inputs: Sequence[Tensor], seconds: float = 4.0, most: int = 200
-) -> dict[str, float]:
-    """The median seconds of one call of each. They take turns, A B A B, so that a busy moment meets all of them."""
-    for forward in forwards.values():
-        for _ in range(WARM):
-            forward(*inputs)
-    taken: dict[str, list[float]] = {name: [] for name in forwards}
-    until = time.perf_counter() + seconds
-    while len(next(iter(taken.values()))) < most and (time.perf_counter() < until or len(next(iter(taken.values()))) < 3):
-        for name, forward in forwards.items():
-            began = time.perf_counter()
-            forward(*inputs)
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in taken.items()}
+def latencies(forwards: Mapping[str, Forward], inputs: Sequence[Tensor], seconds: float = 4.0) -> dict[str, float]:
+    """The median seconds of one call of each, which take turns for about `seconds`."""
+    from lamina.bench.timing import in_turns
+
+    calls = {name: partial(forward, *inputs) for name, forward in forwards.items()}
+    once = in_turns(calls, 3, 1)
+    count = int(seconds / sum(min(turns[0]) for turns in once.values()))
+    taken = in_turns(calls, min(max(count, LEAST), MOST), ROUNDS)
+    return {name: statistics.median(chain.from_iterable(turns)) for name, turns in taken.items()}
 
 
 def compressed_size(run: Run) -> int:
