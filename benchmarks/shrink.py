@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import machine, write
 from lamina.errors import LaminaError
 from lamina.evaluate import evaluate
 from lamina.run import Run
@@ -102,16 +103,23 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=None)
     parser.add_argument("--student", default=None)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--name", default=None, help="of the file in benchmarks/results (default: shrink, or distill)")
     given = parser.parse_args()
     run = Run.load(given.run)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if given.student:
             rows = taught_and_alone(run, folder, given.student, given.seeds, given.epochs)
-            print_table(["seed", "taught", "alone", "gain"], rows, f"{run.folder}: student {given.student}")
-            return
-        rows = [*every_method(run, folder, given.epochs), plain_quantizer(run, folder)]
-        print_table(["method", *COLUMNS], rows, f"{run.folder}: cost in points, gains as ratios")
+            columns = ["seed", "taught", "alone", "gain"]
+            print_table(columns, rows, f"{run.folder}: student {given.student}")
+        else:
+            rows = [*every_method(run, folder, given.epochs, tuple(given.methods)), plain_quantizer(run, folder)]
+            columns = ["method", *COLUMNS]
+            print_table(columns, rows, f"{run.folder}: cost in points, gains as ratios")
+    asked = {"epochs": given.epochs, "student": given.student, "accuracy": run.info["metrics"].get("accuracy")}
+    named = given.name or ("distill" if given.student else "shrink")
+    print(write(named, machine=machine(), settings=asked, rows=[dict(zip(columns, row, strict=True)) for row in rows]))
 
 
 if __name__ == "__main__":
