@@ -244,15 +244,15 @@ def _exciting(
     spec = task.inputs[0]
     whole = torch.cat([batch[spec.name].cpu() for batch in seen])
     labels_N = probes.labels_of(task, seen) if classes else None
-    names = [name for name in trace.spaced(trace.blocks(model), 4) if name]
+    depths = [name for name in trace.spaced(trace.blocks(model), 4) if name]
     tables, shown = [], {}
     image = spec.modality == "image" and whole.dim() == 4
     low = float(spec.low) if isinstance(spec.low, (int, float)) else 0.0
     high = float(spec.high) if isinstance(spec.high, (int, float)) else 1.0
-    for name in names:
+    for name in depths:
         found = excite.exciting(task, model, name, seen, settings.units, SHOWN)
-        named = bool(classes) and excite.is_answer(task, model, name, seen[0])
-        units = [f"{unit} ({classes[unit]})" if named and unit < len(classes) else str(unit) for unit in found]
+        names = dict(enumerate(classes)) if classes and excite.is_answer(task, model, name, seen[0]) else {}
+        units = [f"{unit} ({names[unit]})" if names.get(unit, str(unit)) != str(unit) else str(unit) for unit in found]
         for unit, places in zip(units, found.values(), strict=True):
             row: dict[str, Any] = {"depth": name, "unit": unit}
             if labels_N is not None:
@@ -262,12 +262,12 @@ def _exciting(
             continue
         file, order = name.replace(".", "_"), ", ".join(units)
         grid = [[whole[i].numpy() for i in places] for places in found.values()]
-        shown[f"examples that excite {name}, from the top units {order}"] = pictures.grid(
+        shown[f"examples that excite {name} (units from the top: {order})"] = pictures.grid(
             grid, folder / f"examples_{file}.png", low, high
         )
         if settings.steps and len(seen[0][spec.name]) >= len(found):
             made, _ = excite.maximizing(task, model, name, list(found), seen[0], settings.steps, settings.seed)
-            shown[f"pictures made to excite {name}, from the left units {order}"] = pictures.grid(
+            shown[f"pictures made to excite {name} (units from the left: {order})"] = pictures.grid(
                 [[x.cpu().numpy() for x in made]], folder / f"made_{file}.png", low, high
             )
     skipped = {} if image else {"pictures that excite a unit": f"an input of modality {spec.modality} is no picture"}
