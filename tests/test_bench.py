@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from lamina.answer import counted_flops
+from lamina.ask import Asked
 from lamina.bench.api import bench, unlike
-from lamina.bench.cost import counters, energy, flops, folder_bytes
+from lamina.bench.cost import counters, energy, folder_bytes
 from lamina.bench.inputs import encoded, one_made, real_columns
 from lamina.bench.pictures import best
 from lamina.bench.settings import Settings, check
@@ -52,11 +54,12 @@ def test_ratio_is_round_by_round() -> None:
 
 
 def test_flops_of_a_layer_are_those_of_its_matrix_product() -> None:
-    assert flops(nn.Linear(30, 7), (torch.zeros(2, 30),)) == 2 * 2 * 30 * 7
+    line = nn.Linear(30, 7)
+    assert counted_flops(lambda: line(torch.zeros(2, 30))) == 2 * 2 * 30 * 7
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     T = 5
     by_hand = 2 * T * (8 * 24 + 8 * 8 + 2 * 8 * 16) + 2 * 2 * T * T * 8
-    assert flops(layer, (torch.zeros(1, T, 8),)) == by_hand
+    assert counted_flops(lambda: layer(torch.zeros(1, T, 8))) == by_hand
 
 
 def test_energy_is_read_from_packages_and_no_part_is_counted_twice(tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_settings_that_make_no_sense(wrong: dict) -> None:
 
 
 def test_a_run_from_end_to_end_and_a_slower_one_beside_it(tmp_path: Path) -> None:
-    made = bench(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0))
+    made = bench(Asked(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0)))
     assert made.figures["latency_p50_ms"]["value"] > 0  # type: ignore[operator]
     assert made.figures["latency_p99_ms"]["value"] >= made.figures["latency_p50_ms"]["value"]  # type: ignore[operator]
     assert "cold start and memory" in made.skipped
@@ -130,7 +133,7 @@ def test_a_run_from_end_to_end_and_a_slower_one_beside_it(tmp_path: Path) -> Non
 
 def test_a_folder_that_is_no_variant(tmp_path: Path) -> None:
     with pytest.raises(LaminaError, match=r"model\.onnx"):
-        bench(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0), inputs=[tmp_path])
+        bench(Asked(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0), inputs=[tmp_path]))
 
 
 def test_importing_the_settings_is_light() -> None:

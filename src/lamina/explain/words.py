@@ -36,7 +36,7 @@ class Part:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Path], seconds: float) -> Verdict:
+def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Path]) -> Verdict:
     """The Verdict of `lamina explain`."""
     figures: dict[str, Any] = {"explained": figure(len(found.names))}
     tables: dict[str, list[dict[str, Any]]] = {"answers": _answers(found)}
@@ -50,7 +50,7 @@ def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Pa
         tables |= part.tables
         skipped |= part.skipped
     details = {"methods": list(found.methods), "part": found.part, "curves": _mean_curves(found)}
-    return Verdict("explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, seconds, details)
+    return Verdict("explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, details=details)
 
 
 def snake(method: str) -> str:

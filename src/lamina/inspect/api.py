@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from lamina.answer import class_names, to_device
 from lamina.data.columns import length, take
 from lamina.errors import LaminaError
 from lamina.evaluate import examples_of
 from lamina.inspect import excite, gradients, layers, neurons, pictures, probes, trace
-from lamina.inspect.settings import Settings, check
+from lamina.inspect.settings import Settings
 from lamina.task import Batch, Columns, Task
 from lamina.terminal import progress
+from lamina.train.precision import pick_device
 from lamina.verdict import Verdict, figure, joined
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from lamina.data.source import Source
+    from lamina.ask import Asked
     from lamina.run import Run
 
 BATCH = 250
@@ -32,69 +34,77 @@ SHOWN = 8
 """Examples shown for a unit."""
 
 
-def inspect(
-    run: Run,
-    settings: Settings | None = None,
-    source: Source | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
-    """Layers, units, gradients and depths of `run`, seen on its own validation examples or on `source`.
+def inspect(asked: Asked[Settings]) -> Verdict:
+    """Layers, units, gradients and depths of the run, seen on its own validation examples or on `source`.
 
-    Works in float32 on the CPU, and in float64 where gradients are checked, whatever `device` and `precision` say: the
-    figures then mean the same on every machine. Raises LaminaError for a setting out of range, or too few examples.
+    Works in float32 whatever `precision` says, which a warning tells then; gradients are checked in float64 on the CPU,
+    and layers counted there. Raises LaminaError for too few examples.
     """
-    began = time.monotonic()
-    settings = settings or Settings()
-    check(settings)
+    run, settings = asked.run, asked.settings
     if settings.quick:
-        settings = Settings(**{**vars(settings), **{k: min(v, getattr(settings, k)) for k, v in QUICK.items()}})
-    learned, judged = _examples(run, source, settings)
+        settings = replace(settings, **{name: min(most, getattr(settings, name)) for name, most in QUICK.items()})
+    where = pick_device(asked.device)
+    learned, judged, rows = _examples(run, asked.source, settings)
     task, model = run.task, run.model()
-    size = BATCH if batch_size == "auto" else batch_size
-    seen, told = _batches(task, judged, size), _batches(task, learned, size)
+    size = asked.at_once(BATCH)
+    seen, told = (_batches(task, columns, size, where) for columns in (judged, learned))
+    names = _class_names(task, learned, told, seen)
     few = task.encode(take(judged, range(min(settings.checked, length(judged)))), "evaluate")
     folder = run.pictures("inspect")
     parts = []
     learns = sum(p.requires_grad for p in model.parameters())
     with progress("inspecting", 5 + learns) as advance:
         parts.append(_layers(task, model, few))
+        model = model.to(where)
         advance(1)
         parts.append(_units(task, model, seen))
         advance(1)
         parts.append(_gradients(task, model, seen[0], few, settings, folder, advance))
-        parts.append(_depths(task, model, told, seen, settings, folder))
+        parts.append(_depths(task, model, told, seen, names, settings, folder))
         advance(1)
-        parts.append(_exciting(task, model, seen, settings, folder))
+        parts.append(_exciting(task, model, seen, rows, names, settings, folder))
         advance(2)
     whole = joined("inspect", parts)
     order = sorted(range(len(parts)), key=lambda i: (not parts[i].warnings, i))  # what is wrong comes first
     sentences = tuple(line for i in order for line in parts[i].sentences)
-    return Verdict(**{**vars(whole), "sentences": sentences, "seconds": time.monotonic() - began})
+    warnings = whole.warnings
+    if asked.precision not in (None, "auto", "float32"):
+        warnings = (*warnings, f"everything is computed in float32: --precision {asked.precision} changes nothing here")
+    return replace(whole, sentences=sentences, warnings=warnings)
 
 
-def _examples(run: Run, source: Any, settings: Settings) -> tuple[Columns, Columns]:
-    """Examples to learn probes from, and to judge on: training and validation part, or halves where there are none."""
+def _examples(run: Run, source: Any, settings: Settings) -> tuple[Columns, Columns, np.ndarray]:
+    """Examples to learn probes from, those to judge on, and the rows of the latter in their part, from 1.
+
+    Training and validation part, or halves where there are none.
+    """
     columns, _, data = examples_of(run, source, None)
     generator = np.random.default_rng(settings.seed)
-    learned, judged = data.train, data.valid
+    learned, judged, places = data.train, data.valid, np.arange(length(data.valid))
     if length(learned) < 10 or length(judged) < 10:
         order = generator.permutation(length(columns))
-        learned, judged = take(columns, order[::2]), take(columns, order[1::2])
+        learned, judged, places = take(columns, order[::2]), take(columns, order[1::2]), order[1::2]
     if length(judged) < 1:
         raise LaminaError(f"inspect: expected 2 examples or more to look at; got {length(columns)}")
-    chosen = []
-    for part, most in ((learned, settings.probe_examples), (judged, settings.examples)):
-        chosen.append(take(part, np.sort(generator.permutation(length(part))[:most])))
-    return chosen[0], chosen[1]
+    first, second = (
+        np.sort(generator.permutation(length(part))[:most])
+        for part, most in ((learned, settings.probe_examples), (judged, settings.examples))
+    )
+    return take(learned, first), take(judged, second), places[second] + 1
 
 
-def _batches(task: Task, columns: Columns, size: int) -> list[Batch]:
-    return [
-        task.encode(take(columns, range(i, min(i + size, length(columns)))), "evaluate") for i in range(0, length(columns), size)
-    ]
+def _batches(task: Task, columns: Columns, size: int, device: torch.device) -> list[Batch]:
+    starts = range(0, length(columns), size)
+    some = (take(columns, range(start, min(start + size, length(columns)))) for start in starts)
+    return [to_device(task.encode(rows, "evaluate"), device) for rows in some]
+
+
+def _class_names(task: Task, learned: Columns, told: list[Batch], seen: list[Batch]) -> list[str]:
+    """What the classes are called, by number; empty where labels are no classes."""
+    labels = [probes.labels_of(task, batches) for batches in (told, seen)]
+    if any(label_N is None or not np.issubdtype(label_N.dtype, np.integer) or label_N.min() < 0 for label_N in labels):
+        return []
+    return class_names(task, learned, labels[0], 1 + max(int(label_N.max()) for label_N in labels))  # type: ignore[arg-type, union-attr]
 
 
 def _layers(task: Task, model: nn.Module, batch: Batch) -> Verdict:
@@ -122,7 +132,7 @@ def _layers(task: Task, model: nn.Module, batch: Batch) -> Verdict:
         "inspect", (words,),
         {
             "parameters": figure(parameters), "flops": figure(counted), "flops_by_formula": figure(formula),
-            "activation_bytes": figure(held), "receptive_field_px": figure(deepest),
+            "activation_bytes": figure(held), **({} if deepest is None else {"receptive_field_px": figure(deepest)}),
         },
         {"layers": rows}, skipped=skipped,
     )  # fmt: skip
@@ -191,15 +201,17 @@ def _gradients(task: Task, model: nn.Module, batch: Batch, few: Batch, settings:
     return Verdict("inspect", (told, words), figures, {**tables, "numerical check of gradients": checked}, shown, tuple(warnings))
 
 
-def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], settings: Settings, folder: Path) -> Verdict:
-    names = trace.spaced(trace.blocks(model))
-    learned, labels_N = probes.activations(task, model, names, told)
-    judged, truth_M = probes.activations(task, model, names, seen)
+def _depths(
+    task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], classes: list[str], settings: Settings, folder: Path
+) -> Verdict:
+    labels_N, truth_M = (probes.labels_of(task, batches) for batches in (told, seen))
     if labels_N is None or truth_M is None:
         return Verdict("inspect", skipped={"probes by depth": "a label is not one class or one number an example"})
     if len(np.unique(labels_N)) < 2:
         return Verdict("inspect", skipped={"probes by depth": "the training examples all have one label"})
-    rows, by_class = probes.probe(learned, labels_N, judged, truth_M, settings.confidence, settings.seed)
+    depths = trace.spaced(trace.blocks(model))
+    learned, judged = (probes.activations(task, model, depths, batches) for batches in (told, seen))
+    rows, by_class = probes.probe(learned, labels_N, judged, truth_M, settings.confidence, settings.seed, classes)
     metric = "accuracy" if "accuracy" in rows[0] else "r2"
     first, last, best = rows[0], rows[-1], max(rows, key=lambda row: row[metric])
     words = (
@@ -226,25 +238,42 @@ def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], 
     )  # fmt: skip
 
 
-def _exciting(task: Task, model: nn.Module, seen: list[Batch], settings: Settings, folder: Path) -> Verdict:
+def _exciting(
+    task: Task, model: nn.Module, seen: list[Batch], rows: np.ndarray, classes: list[str], settings: Settings, folder: Path
+) -> Verdict:
     spec = task.inputs[0]
-    whole = torch.cat([batch[spec.name] for batch in seen])
-    names = [name for name in trace.spaced(trace.blocks(model), 4) if name]
+    whole = torch.cat([batch[spec.name].cpu() for batch in seen])
+    labels_N = probes.labels_of(task, seen) if classes else None
+    depths = [name for name in trace.spaced(trace.blocks(model), 4) if name]
     tables, shown = [], {}
     image = spec.modality == "image" and whole.dim() == 4
     low = float(spec.low) if isinstance(spec.low, (int, float)) else 0.0
     high = float(spec.high) if isinstance(spec.high, (int, float)) else 1.0
-    for name in names:
+    for name in depths:
         found = excite.exciting(task, model, name, seen, settings.units, SHOWN)
-        tables += [{"depth": name, "unit": unit, "examples": " ".join(map(str, rows))} for unit, rows in found.items()]
+        names = dict(enumerate(classes)) if classes and excite.is_answer(task, model, name, seen[0]) else {}
+        units = [f"{unit} ({names[unit]})" if names.get(unit, str(unit)) != str(unit) else str(unit) for unit in found]
+        for unit, places in zip(units, found.values(), strict=True):
+            row: dict[str, Any] = {"depth": name, "unit": unit}
+            if labels_N is not None:
+                row["classes"] = _counted([classes[k] for k in labels_N[places]])
+            tables.append({**row, "rows": " ".join(map(str, rows[places]))})
         if not image or not found:
             continue
-        file = name.replace(".", "_")
-        grid = [[whole[i].numpy() for i in rows] for rows in found.values()]
-        shown[f"examples that excite {name}"] = pictures.grid(grid, folder / f"examples_{file}.png", low, high)
+        file, order = name.replace(".", "_"), ", ".join(units)
+        grid = [[whole[i].numpy() for i in places] for places in found.values()]
+        shown[f"examples that excite {name} (units from the top: {order})"] = pictures.grid(
+            grid, folder / f"examples_{file}.png", low, high
+        )
         if settings.steps and len(seen[0][spec.name]) >= len(found):
             made, _ = excite.maximizing(task, model, name, list(found), seen[0], settings.steps, settings.seed)
-            row = [[picture.numpy() for picture in made]]
-            shown[f"pictures made to excite {name}"] = pictures.grid(row, folder / f"made_{file}.png", low, high)
+            shown[f"pictures made to excite {name} (units from the left: {order})"] = pictures.grid(
+                [[x.cpu().numpy() for x in made]], folder / f"made_{file}.png", low, high
+            )
     skipped = {} if image else {"pictures that excite a unit": f"an input of modality {spec.modality} is no picture"}
     return Verdict("inspect", tables={"examples that excite a unit": tables}, pictures=shown, skipped=skipped)
+
+
+def _counted(names: list[str]) -> str:
+    """Names with how often each occurs, the most frequent first."""
+    return ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common())
