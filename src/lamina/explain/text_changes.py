@@ -2,8 +2,9 @@
 
 The changed text is a real one, encoded as any other. Removal tries every word alone, then every pair where pairs are few
 enough to try (which is then exact), else it takes away one word after another, each time the one that weakens the answer
-most, and at last puts back each word that need not have gone. Replacement does the same with the words that stand most often in training
-texts of other answers (log odds with a prior, Monroe et al. 2008, equation 22), at the places that weaken the answer most.
+most, and at last puts back each word that need not have gone. Replacement does the same with the words that stand most often
+in training texts of other answers (log odds with a prior, Monroe et al. 2008, equation 22), at the places that weaken the
+answer most.
 """
 
 from __future__ import annotations
