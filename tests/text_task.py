@@ -9,6 +9,7 @@ Shapes: B texts, T tokens, D features.
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,12 @@ class Sentences(Task):
         return {"T": (2, self.most)}
 
     def read(self, source: Source) -> Data:
+        if source.data is not None:  # JSON lines: {"text", "label", "part"}
+            rows = [json.loads(line) for line in Path(str(source.data)).read_text(encoding="utf-8").splitlines()]
+            kept = [[row for row in rows if row["part"] == part] for part in ("train", "valid", "calibration", "test")]
+            return Data(
+                *({name: [row[name] for row in part] for name in ("text", "label")} for part in kept), fingerprint="sentences"
+            )
         parts = [sentences(n, seed) for seed, n in enumerate((240, 60, 60, 80))]
         return Data(*parts, fingerprint="sentences")
 
@@ -235,8 +242,3 @@ def prepared(**fields: Any) -> tuple[Sentences, Columns]:
     none: Columns = {name: [] for name in columns}
     task = Sentences(**fields).prepare(Data(columns, none, none, none, fingerprint="held"))
     return task, columns
-
-
-def folder_of(path: Path) -> Path:
-    path.mkdir(exist_ok=True)
-    return path

@@ -35,7 +35,7 @@ def pictures(found: Found, run: Run, settings: Settings) -> dict[str, Path]:
         made |= _of_images(found, run.task.inputs[0].name, shown)
     elif shown and found.maps and modality == "text":
         made[LOOKED_AT] = shaded_page(
-            shaded_rows(found, shown), "red, underlined: speaks for the answer; blue, dotted: against it"
+            shaded_rows(found, shown), "orange, underlined: speaks for the answer; blue, dotted: against it"
         )
     elif shown and found.maps:
         made |= _of_rows(found, run, shown)

@@ -12,18 +12,20 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lamina.explain.pictures import AGAINST, FOR, GAP, INK, PAPER
+from lamina.explain.pictures import GAP, INK, PAPER
 from lamina.modalities.words import readable
 
 WIDTH, SIZE, LEADING = 760, 15, 24
 MOST_LINES = 14
 """Lines of one text; more are left out."""
+FOR, AGAINST = (216, 112, 16), (47, 109, 181)
+"""The orange and blue of the terminal and the page, told apart by most who see few colours."""
 TITLE = (96, 96, 96)
 CUT = " …"
 
 
 def shaded_page(rows: Sequence[dict[str, Any]], legend: str) -> Image.Image:
-    """Rows of `Verdict.texts` one under another: red speaks for the answer and is underlined, blue against it and is dotted."""
+    """Rows of `Verdict.texts` one under another: orange, underlined, speaks for the answer; blue, dotted, against it."""
     font = _font()
     texts = [_lines(row["pieces"], font) for row in rows]
     height = sum((len(lines) + 1) * LEADING + GAP for lines in texts) + LEADING + 2 * GAP

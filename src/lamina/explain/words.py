@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SURE = 0.05
 TOLD, TOLD_ANSWERS = 4, 4
 """Words of an answer, and answers, that a sentence names."""
+WORTH = 0.2
+"""The share of the strongest word's mean from which another is told."""
 SHOWN_TEXT = 200
 """Characters of a changed text in a table."""
 FEWEST = 6
@@ -213,7 +215,8 @@ def _words(found: Found, task: Task, settings: Settings) -> Part:
     part.tables["words"] = rows
     told = []
     for answer in dict.fromkeys(row["answer"] for row in rows):
-        first = [row["word"] for row in rows if row["answer"] == answer and row["mean"] > 0][:TOLD]
+        means = {row["word"]: row["mean"] for row in rows if row["answer"] == answer}
+        first = [word for word, mean in means.items() if mean > WORTH * max(means.values())][:TOLD]
         told += [f"{answer}: {', '.join(first)}"] if first else []
     if told:
         few = "; ".join(told[:TOLD_ANSWERS]) + ("; ..." if len(told) > TOLD_ANSWERS else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ from lamina.errors import LaminaError
 from lamina.evaluate import examples_of
 from lamina.inspect import excite, gradients, layers, neurons, pictures, probes, trace
 from lamina.inspect.settings import Settings, check
+from lamina.modalities.words import cut, split_words
 from lamina.task import Batch, Columns, Task
 from lamina.terminal import progress
 from lamina.verdict import Verdict, figure, joined
@@ -30,6 +32,8 @@ BATCH = 250
 QUICK = {"examples": 300, "probe_examples": 600, "checked": 4, "directions": 1, "units": 4, "steps": 24}
 SHOWN = 8
 """Examples shown for a unit."""
+SHARED, QUOTES, QUOTED = 3, 3, 90
+"""Words told that the texts of a unit share, texts quoted, and their characters."""
 
 
 def inspect(
@@ -67,7 +71,7 @@ def inspect(
         parts.append(_gradients(task, model, seen[0], few, settings, folder, advance))
         parts.append(_depths(task, model, told, seen, settings, folder))
         advance(1)
-        parts.append(_exciting(task, model, seen, settings, folder))
+        parts.append(_exciting(task, model, seen, judged, settings, folder))
         advance(2)
     whole = joined("inspect", parts)
     order = sorted(range(len(parts)), key=lambda i: (not parts[i].warnings, i))  # what is wrong comes first
@@ -226,18 +230,37 @@ def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], 
     )  # fmt: skip
 
 
-def _exciting(task: Task, model: nn.Module, seen: list[Batch], settings: Settings, folder: Path) -> Verdict:
+def _of_texts(task: Task, name: str, found: dict[int, list[int]], judged: Columns) -> list[dict[str, Any]]:
+    """A row a unit: the first of the texts that excite it, and what most of them share that texts at large lack."""
+    texts = [str(text) for text in judged[task.asks[0]]]
+    inside = [{text[a:b].casefold() for a, b in split_words(text)} for text in texts]
+    rows = []
+    for unit, places in found.items():
+        here = Counter(word for i in places for word in inside[i] if any(c.isalnum() for c in word))
+        whole = Counter(word for words in inside for word in words)
+        # How much more often than by chance, times in how many: one text's own word is no pattern.
+        lifted = {w: n * math.log((n / len(places)) / (whole[w] / len(texts))) for w, n in here.items() if n > 1}
+        shared = sorted((w for w in lifted if lifted[w] > 0), key=lambda w: (-lifted[w], w))[:SHARED]
+        quoted = {f"text {k}": cut(texts[i], QUOTED) for k, i in enumerate(places[:QUOTES], start=1)}
+        rows.append({"depth": name, "unit": unit, "words": ", ".join(shared) or None, **quoted})
+    return rows
+
+
+def _exciting(task: Task, model: nn.Module, seen: list[Batch], judged: Columns, settings: Settings, folder: Path) -> Verdict:
     spec = task.inputs[0]
-    whole = torch.cat([batch[spec.name] for batch in seen])
+    image = spec.modality == "image" and seen[0][spec.name].dim() == 4
+    whole = torch.cat([batch[spec.name] for batch in seen]) if image else None  # other inputs vary in size
     names = [name for name in trace.spaced(trace.blocks(model), 4) if name]
     tables, shown = [], {}
-    image = spec.modality == "image" and whole.dim() == 4
     low = float(spec.low) if isinstance(spec.low, (int, float)) else 0.0
     high = float(spec.high) if isinstance(spec.high, (int, float)) else 1.0
     for name in names:
         found = excite.exciting(task, model, name, seen, settings.units, SHOWN)
-        tables += [{"depth": name, "unit": unit, "examples": " ".join(map(str, rows))} for unit, rows in found.items()]
-        if not image or not found:
+        if spec.modality == "text":
+            tables += _of_texts(task, name, found, judged)
+        else:
+            tables += [{"depth": name, "unit": unit, "examples": " ".join(map(str, rows))} for unit, rows in found.items()]
+        if whole is None or not found:
             continue
         file = name.replace(".", "_")
         grid = [[whole[i].numpy() for i in rows] for rows in found.values()]
