@@ -19,7 +19,6 @@ from lamina.errors import LaminaError
 from lamina.evaluate import evaluate
 from lamina.run import Run
 from lamina.shrink import int8
-from lamina.shrink.api import shrink
 from lamina.shrink.measure import inputs_of, latencies
 from lamina.shrink.settings import Settings
 from lamina.terminal import print_table
@@ -36,7 +35,7 @@ def every_method(run: Run, folder: Path, epochs: float | None, methods: tuple[st
     for method in methods:
         trained = {"epochs": epochs} if method in ("prune-channels", "prune", "low-rank") else {}
         try:
-            verdict = shrink(run, Settings(method=method, out=str(folder / method), **trained))  # type: ignore[arg-type]
+            verdict = run.ask("shrink", method=method, out=str(folder / method), **trained)  # type: ignore[arg-type]
         except LaminaError as error:
             rows.append([method, str(error)[:60], *[None] * (len(COLUMNS) - 1)])
             continue
@@ -87,7 +86,7 @@ def taught_and_alone(run: Run, folder: Path, student: str, seeds: int, epochs: f
         found = []
         for name, soft in (("taught", Settings().soft), ("alone", 0.0)):
             place = str(folder / f"{name}-{seed}")
-            verdict = shrink(run, Settings(method="distill", student=student, soft=soft, seed=seed, epochs=epochs, out=place))
+            verdict = run.ask("shrink", method="distill", student=student, soft=soft, seed=seed, epochs=epochs, out=place)
             found.append(verdict.figures[metric]["value"] or 0.0)
         rows.append([seed, *found, (found[0] - found[1]) * (1 if direction == "max" else -1)])
     gains = [row[3] for row in rows]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from lamina.ask import Asked
 from lamina.bench.api import bench, unlike
 from lamina.bench.cost import counters, energy, flops, folder_bytes
 from lamina.bench.inputs import encoded, one_made, real_columns
@@ -120,7 +121,7 @@ def test_settings_that_make_no_sense(wrong: dict) -> None:
 
 
 def test_a_run_from_end_to_end_and_a_slower_one_beside_it(tmp_path: Path) -> None:
-    made = bench(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0))
+    made = bench(Asked(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0)))
     assert made.figures["latency_p50_ms"]["value"] > 0  # type: ignore[operator]
     assert made.figures["latency_p99_ms"]["value"] >= made.figures["latency_p50_ms"]["value"]  # type: ignore[operator]
     assert "cold start and memory" in made.skipped
@@ -130,7 +131,7 @@ def test_a_run_from_end_to_end_and_a_slower_one_beside_it(tmp_path: Path) -> Non
 
 def test_a_folder_that_is_no_variant(tmp_path: Path) -> None:
     with pytest.raises(LaminaError, match=r"model\.onnx"):
-        bench(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0), inputs=[tmp_path])
+        bench(Asked(TinyRun(tmp_path / "tiny"), Settings(quick=True, cold_starts=0), inputs=[tmp_path]))
 
 
 def test_importing_the_settings_is_light() -> None:

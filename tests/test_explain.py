@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from explain_task import KINDS, SIDE, Held, Pictures, Rows, Small, Table, data_of, pictures, table
+from lamina.ask import Asked
 from lamina.errors import LaminaError
 from lamina.explain import pictures as drawing
 from lamina.explain.api import explain
@@ -64,7 +65,7 @@ def stamped(tmp_path_factory: pytest.TempPathFactory) -> Held:
 
 
 def test_a_model_that_looks_at_a_watermark_is_found_out(stamped: Held) -> None:
-    made = explain(stamped, Settings(examples=60, shown=12, resamples=2000))
+    made = explain(Asked(stamped, Settings(examples=60, shown=12, resamples=2000)))
     (light,) = (row for row in made.tables["fixed_spots"] if row["answer"] == "light")
     assert light["share"] > 0.4 and light["top"] >= SIDE - 6 and light["left"] >= SIDE - 6
     assert any("look there for a stamp" in warning for warning in made.warnings)
@@ -116,7 +117,7 @@ def test_an_explanation_drawn_at_random_is_not_believed(tmp_path: Path, monkeypa
         lambda name, some, baseline, settings: Attribution(torch.rand(len(some.leaf), SIDE, SIDE, generator=noise)),
     )
     run = Held(tmp_path, Pictures(), data_of(pictures(60), pictures(30, 1)))
-    made = explain(run, Settings(method="gradient", shown=0, sanity=False, resamples=1000))
+    made = explain(Asked(run, Settings(method="gradient", shown=0, sanity=False, resamples=1000)))
     assert made.figures["deletion_p"]["value"] > 0.05 and made.figures["deletion_gain"]["low"] < 0
     assert any("no better than hiding and showing random places" in warning for warning in made.warnings)
     assert made.skipped["sanity check"] == "it was not asked for" and "counterfactuals_found" not in made.figures
@@ -132,17 +133,17 @@ def test_a_picture_that_does_not_depend_on_weights_fails_the_sanity_check(
 
     monkeypatch.setattr(api, "attribute", lambda name, some, baseline, settings: Attribution(some.leaf.detach()[:, 0]))
     run = Held(tmp_path, Pictures(network="small"), data_of(pictures(30), pictures(30, 1)))
-    made = explain(run, Settings(method="gradient", shown=0, resamples=500))
+    made = explain(Asked(run, Settings(method="gradient", shown=0, resamples=500)))
     assert made.figures["gradient_sanity_similarity"]["value"] == pytest.approx(1.0)
     assert any("fails the sanity check" in warning for warning in made.warnings)
 
 
 def test_the_same_seed_gives_the_same_verdict(stamped: Held) -> None:
     settings = Settings(method="all", quick=True, examples=10, shown=2, noisy_copies=4, resamples=200)
-    one, other = explain(stamped, settings), explain(stamped, settings)
+    one, other = explain(Asked(stamped, settings)), explain(Asked(stamped, settings))
     assert one.figures == other.figures and one.tables == other.tables
     assert set(one.details["methods"]) == set(METHODS) - {"attention-rollout"} and "attention-rollout" in one.skipped
-    smaller = explain(stamped, settings, batch_size=3)
+    smaller = explain(Asked(stamped, settings, batch_size=3))
     assert smaller.figures["completeness_gap"]["value"] == pytest.approx(one.figures["completeness_gap"]["value"], abs=1e-3)
     json.dumps(jsonable({"figures": one.figures, "tables": one.tables, "details": one.details}), allow_nan=False)
 
@@ -162,19 +163,19 @@ def test_inputs_that_are_named_are_explained(stamped: Held, tmp_path: Path) -> N
             return {"image": torch.from_numpy(read(columns["image"], (1, SIDE, SIDE)))}
 
     run = Held(stamped.folder, Files(network="small"), None, stamped.given)
-    made = explain(run, Settings(out=str(tmp_path / "why.png"), resamples=200), inputs=[str(f) for f in files])
+    made = explain(Asked(run, Settings(out=str(tmp_path / "why.png"), resamples=200), inputs=[str(f) for f in files]))
     assert [row["example"] for row in made.tables["answers"]] == [str(f) for f in files]
     assert (tmp_path / "why.png").read_bytes() == made.pictures["what it looked at"].read_bytes()
     assert "arrays in memory" in made.skipped["nearest training examples"] and made.warnings
     assert made.figures["deletion_p"]["value"] is None  # two pictures tell nothing from chance
     assert "too few" in made.sentences[0] and made.figures["explained"]["value"] == 2
     with pytest.raises(LaminaError, match="nowhere"):
-        explain(run, Settings(), inputs=[str(tmp_path / "nowhere.png")])
+        explain(Asked(run, Settings(), inputs=[str(tmp_path / "nowhere.png")]))
 
 
 def test_a_table_names_its_columns_in_raw_units(tmp_path: Path) -> None:
     run = Held(tmp_path, Table(), data_of(table(60), table(200, 1)))
-    made = explain(run, Settings(resamples=500, shown=30))
+    made = explain(Asked(run, Settings(resamples=500, shown=30)))
     assert made.details["methods"] == ["integrated-gradients", "occlusion"]
     assert made.tables["columns"][-1]["column"] == "noise" and made.tables["columns"][-1]["mean_magnitude"] == 0
     assert made.figures["permutation_importance_top"]["value"] > 0.1
@@ -190,13 +191,13 @@ def test_a_table_without_its_training_data(tmp_path: Path) -> None:
 
     run = Held(tmp_path, Table(), None)
     inputs = [{name: column[i] for name, column in rows.items()} for i in range(8)]
-    made = explain(run, Settings(resamples=200), inputs=[inputs])
+    made = explain(Asked(run, Settings(resamples=200), inputs=[inputs]))
     assert "counterfactuals" in made.skipped and "middle of their range" in made.warnings[0]
     assert "permutation importance" in made.skipped and made.figures["explained"]["value"] == 8
 
 
 def test_a_second_answer_is_explained_and_has_no_flip(stamped: Held) -> None:
-    made = explain(stamped, Settings(which=1, quick=True, examples=8, sanity=False, resamples=200))
+    made = explain(Asked(stamped, Settings(which=1, quick=True, examples=8, sanity=False, resamples=200)))
     assert "first answer" in made.skipped["counterfactuals"] and made.details["curves"]["random"]["deletion"][0] < 0.5
 
 
@@ -216,7 +217,7 @@ def test_answers_that_are_numbers_do_not_flip(tmp_path: Path) -> None:
                 "accuracy": float(np.mean((np.asarray(predictions["value"]) > 0) == (np.asarray(examples["label"]) == "light")))
             }
 
-    made = explain(Held(tmp_path, Number(), data_of(table(30), table(60, 1)), Rows()), Settings(resamples=200))
+    made = explain(Asked(Held(tmp_path, Number(), data_of(table(30), table(60, 1)), Rows()), Settings(resamples=200)))
     assert "not one of several classes" in made.skipped["counterfactuals"]
     assert made.figures["deletion_gain"]["low"] > 0
 

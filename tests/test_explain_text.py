@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explain_task import Held, data_of
+from lamina.ask import Asked
 from lamina.errors import LaminaError
 from lamina.explain import texts
 from lamina.explain.api import explain
@@ -97,7 +98,7 @@ def test_occlusion_of_a_word_is_the_fall_of_the_score_without_it(held: Held) -> 
 
 
 def test_the_verdict_tells_words_and_shades_them(held: Held, capsys: pytest.CaptureFixture) -> None:
-    made = explain(held, Settings(examples=40, shown=5, resamples=1000, references=300))
+    made = explain(Asked(held, Settings(examples=40, shown=5, resamples=1000, references=300)))
     assert made.figures["deletion_gain"]["low"] > 0 and made.figures["insertion_gain"]["low"] > 0  # type: ignore[operator]
     assert made.figures["completeness_gap"]["value"] < 0.05 and made.figures["sanity_similarity"]["high"] < 0.5  # type: ignore[operator]
     rows = made.texts["what it looked at"]
@@ -129,9 +130,8 @@ def test_a_task_that_tells_no_pieces_has_its_tokens_explained_by_number(held: He
     columns = {name: column[:8] for name, column in held.data().test.items()}
     tokens = torch.randint(4, 20, (8, 9))
     monkeypatch.setattr(Sentences, "encode", lambda self, c, mode: {"tokens": tokens[: len(c["text"])]})
-    made = explain(
-        Held(held.folder, held.task, data_of(columns, columns), held.model()), Settings(examples=8, shown=2, sanity=False)
-    )
+    other = Held(held.folder, held.task, data_of(columns, columns), held.model())
+    made = explain(Asked(other, Settings(examples=8, shown=2, sanity=False)))
     assert "words" in made.skipped and "counterfactuals" in made.skipped and encode is not Sentences.encode
     assert made.texts["what it looked at"][0]["pieces"][0][0].startswith("<")
 

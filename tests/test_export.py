@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from lamina.ask import Asked
 from lamina.data.columns import length
 from lamina.errors import LaminaError
 from lamina.export.api import export
@@ -43,7 +44,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def exported(digits: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("exports") / "digits"
-    export(digits, Settings(out=str(place)))
+    export(Asked(digits, Settings(out=str(place))))
     return place
 
 
@@ -82,7 +83,7 @@ def test_what_the_folder_says_of_itself(digits: Run, exported: Path) -> None:
 
 def test_a_verdict_in_words_and_figures(tmp_path: Path) -> None:
     run = untrained(tmp_path / "run", "tabular", width=16, members=2)
-    made = export(run, Settings(format="pt2", examples=30))
+    made = export(Asked(run, Settings(format="pt2", examples=30)))
     assert made.verb == "export" and made.figures["changed_answers"]["value"] == 0
     assert "30 of 30 examples" in made.sentences[0] and "--format onnx" in made.skipped["runner"]
     assert made.figures["max_difference_share"]["value"] <= 1e-3
@@ -91,21 +92,21 @@ def test_a_verdict_in_words_and_figures(tmp_path: Path) -> None:
     for count in (1, 2, 7):
         said = program_forward(run.folder / "export-pt2" / "model.pt2")(table[:count])
         torch.testing.assert_close(said, run.forward("cpu", "float32")(table[:count]), rtol=1e-4, atol=1e-5)
-    export(run, Settings(format="pt2", examples=30))  # an earlier export is replaced
+    export(Asked(run, Settings(format="pt2", examples=30)))  # an earlier export is replaced
     assert sorted(p.name for p in run.folder.glob("*export*")) == ["export-pt2"]
 
 
 def test_executorch_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "executorch", None)
     with pytest.raises(LaminaError, match=r"--format pte: expected ExecuTorch; .*pip install 'lamina\[executorch\]'"):
-        export(HoldingRun(tmp_path / "run", Line()), Settings(format="pte", out=str(tmp_path / "made")))
+        export(Asked(HoldingRun(tmp_path / "run", Line()), Settings(format="pte", out=str(tmp_path / "made"))))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
 def test_executorch(tmp_path: Path) -> None:
     pytest.importorskip("executorch.runtime")
     run = untrained(tmp_path / "run", "tabular", width=16, members=2)
-    made = export(run, Settings(format="pte"))
+    made = export(Asked(run, Settings(format="pte")))
     assert made.figures["changed_answers"]["value"] == 0 and made.details["parity"]["examples"] == 85
     forward = pte_forward(run.folder / "export-pte" / "model.pte", made.details["outputs"])
     table = run.task.encode(run.data().test, "evaluate")["table"]
@@ -170,13 +171,13 @@ class HoldingRun(TinyRun):
 def test_what_would_answer_otherwise_is_refused_and_leaves_nothing(tmp_path: Path, net: nn.Module, told: str) -> None:
     run = HoldingRun(tmp_path / "run", net)
     with pytest.raises(LaminaError, match=told) as error:
-        export(run, Settings(format="pt2", out=str(tmp_path / "made")))
+        export(Asked(run, Settings(format="pt2", out=str(tmp_path / "made"))))
     assert "\n" not in str(error.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
 
 
 def test_a_task_without_a_reader_is_exported_without_a_runner(tmp_path: Path) -> None:
-    made = export(HoldingRun(tmp_path / "run", Line()), Settings(format="onnx", out=str(tmp_path / "made")))
+    made = export(Asked(HoldingRun(tmp_path / "run", Line()), Settings(format="onnx", out=str(tmp_path / "made"))))
     assert "declares no reader" in made.skipped["runner"]
     assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["README.txt", "export.json", "model.onnx", "processor"]
     x_B = torch.tensor([0.5, -1.0])
@@ -331,5 +332,5 @@ def test_what_stands_in_the_way_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for name, told in (("mine", "holds something else"), ("file", "is a file")):
         with pytest.raises(LaminaError, match=told):
-            export(TinyRun(), Settings(out=str(tmp_path / name)))
+            export(Asked(TinyRun(), Settings(out=str(tmp_path / name))))
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear" and (tmp_path / "file").read_text() == "x"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lamina.ask import Asked
 from lamina.data.table_files import _cells, _cells_one_by_one
 from lamina.decode.known import fitted
 from lamina.errors import LaminaError
@@ -73,7 +74,7 @@ def close(a: Any, b: Any) -> bool:
 
 def exported(run: Run) -> Path:
     place = run.folder.parent / "exported"
-    assert export(run, Settings(out=str(place))).skipped == {}
+    assert export(Asked(run, Settings(out=str(place)))).skipped == {}
     return place
 
 

@@ -16,6 +16,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
+from lamina.ask import Asked
 from lamina.data.source import Data
 from lamina.errors import LaminaError
 from lamina.inspect import excite, gradients, layers, neurons, probes, trace
@@ -157,7 +158,7 @@ def test_a_shared_module_is_counted_once():
 def test_a_dead_layer_is_found_and_named(tmp_path, activation):
     net = mlp(activation)
     nn.init.constant_(net[2].bias, -1e3)  # type: ignore[arg-type]
-    verdict = inspect(run_of(net, tmp_path), Settings(quick=True))
+    verdict = inspect(Asked(run_of(net, tmp_path), Settings(quick=True)))
     dead = {row["where"]: row["dead"] for row in verdict.details["units"]}
     assert dead["net.3 #1"] == 16
     assert dead["net.1 #1"] < 16
@@ -168,9 +169,9 @@ def test_a_dead_layer_is_found_and_named(tmp_path, activation):
 @pytest.mark.parametrize("activation", [nn.Sigmoid, nn.Tanh])
 def test_a_saturated_layer_is_found_and_a_healthy_one_is_not(tmp_path, activation):
     net = mlp(activation)
-    assert inspect(run_of(net, tmp_path), Settings(quick=True)).figures["saturated_units"]["value"] == 0
+    assert inspect(Asked(run_of(net, tmp_path), Settings(quick=True))).figures["saturated_units"]["value"] == 0
     nn.init.constant_(net[0].bias, 50.0)  # type: ignore[arg-type]
-    verdict = inspect(run_of(net, tmp_path), Settings(quick=True))
+    verdict = inspect(Asked(run_of(net, tmp_path), Settings(quick=True)))
     assert verdict.figures["saturated_units"]["value"] == 16
     assert any("net.1" in line and "saturated" in line for line in verdict.warnings)
 
@@ -205,7 +206,7 @@ def test_the_numerical_check_passes_what_is_right_and_finds_what_is_wrong(tmp_pa
     assert not found["(the input)"]
     assert found["net.2.weight"]  # after it
     assert found["net.3.bias"]
-    verdict = inspect(run_of(bad, tmp_path), Settings(quick=True))
+    verdict = inspect(Asked(run_of(bad, tmp_path), Settings(quick=True)))
     assert verdict.figures["wrong_gradients"]["value"] == 3
     assert "Backpropagation is wrong for 3 of" in verdict.warnings[0]
 
@@ -230,7 +231,7 @@ def test_float64_survives_a_model_that_asks_for_float32():
 
 
 def test_a_deep_sigmoid_network_vanishes_and_a_shallow_relu_does_not(tmp_path):
-    deep = inspect(run_of(mlp(nn.Sigmoid, depth=12), tmp_path), Settings(quick=True))
+    deep = inspect(Asked(run_of(mlp(nn.Sigmoid, depth=12), tmp_path), Settings(quick=True)))
     assert any("Gradients vanish" in line for line in deep.warnings)
     assert deep.figures["gradient_first_to_last"]["value"] < gradients.VANISHING
     assert "neither vanish nor explode" in gradients.flow_in_words(gradients.flow(Vectors(), Logits(mlp()), batch_of()))[0]
@@ -301,24 +302,24 @@ def test_the_made_picture_excites_more_than_any_example_and_stays_in_range(tmp_p
     for place, (unit, chosen) in enumerate(best.items()):
         assert chosen == said[:, unit].argsort(descending=True)[:5].tolist()
         assert float(most[place]) > float(said[:, unit].max())
-    verdict = inspect(run_of(net, tmp_path, "image", shape), Settings(quick=True))
+    verdict = inspect(Asked(run_of(net, tmp_path, "image", shape), Settings(quick=True)))
     assert all(path.is_file() and path.stat().st_size for path in verdict.pictures.values())
     assert any(path.name.startswith("made_") for path in verdict.pictures.values())
 
 
 def test_a_table_has_no_pictures_and_says_so(tmp_path):
-    verdict = inspect(run_of(mlp(), tmp_path), Settings(quick=True))
+    verdict = inspect(Asked(run_of(mlp(), tmp_path), Settings(quick=True)))
     assert "pictures that excite a unit" in verdict.skipped
     assert {path.suffix for path in verdict.pictures.values()} == {".svg"}
 
 
 def test_a_network_without_activations_or_parameters_is_answered_in_words(tmp_path):
-    verdict = inspect(run_of(nn.Identity(), tmp_path), Settings(quick=True))
+    verdict = inspect(Asked(run_of(nn.Identity(), tmp_path), Settings(quick=True)))
     assert {"dead and saturated units", "gradients"} <= verdict.skipped.keys()
 
 
 def test_the_same_seed_gives_the_same_figures(tmp_path):
-    first, second = (inspect(run_of(mlp(), tmp_path), Settings(quick=True)).figures for _ in range(2))
+    first, second = (inspect(Asked(run_of(mlp(), tmp_path), Settings(quick=True))).figures for _ in range(2))
     assert first == second
 
 

@@ -12,6 +12,7 @@ import pytest
 from sklearn import datasets
 
 import lamina
+from lamina.ask import Asked
 from lamina.data.columns import length, take
 from lamina.data.source import Data, Source
 from lamina.errors import LaminaError
@@ -68,7 +69,7 @@ def found_wrong(verdict: Verdict, run: Run, source: Source, wrong: set[bytes]) -
 
 def test_wrong_labels_and_leaks_are_found_without_training(faulty: tuple[Run, Source, set[bytes]]) -> None:
     run, source, wrong = faulty
-    verdict = needs(run, Settings(curve=False), source, device="cpu")
+    verdict = needs(Asked(run, Settings(curve=False), source, device="cpu"))
     assert found_wrong(verdict, run, source, wrong) >= 0.8
     data = run.task.read(source)
     trained_on = {np.asarray(p).tobytes() for p in data.train["image"]}
@@ -88,16 +89,16 @@ def test_wrong_labels_and_leaks_are_found_without_training(faulty: tuple[Run, So
 
 def test_models_that_never_saw_a_wrong_label_find_it(faulty: tuple[Run, Source, set[bytes]]) -> None:
     run, source, wrong = faulty
-    verdict = needs(run, dataclasses.replace(SMALL, sizes=3), source, device="cpu")
+    verdict = needs(Asked(run, dataclasses.replace(SMALL, sizes=3), source, device="cpu"))
     assert "left an example out" in " ".join(verdict.sentences)
     assert found_wrong(verdict, run, source, wrong) >= 0.8
-    folded = needs(run, Settings(curve=False, folds=2), source, device="cpu")
+    folded = needs(Asked(run, Settings(curve=False, folds=2), source, device="cpu"))
     assert "2 trainings, each without one fold" in " ".join(folded.sentences)
     assert found_wrong(folded, run, source, wrong) >= 0.8
 
 
 def test_a_curve_answers_with_intervals_and_pictures(table: Run) -> None:
-    verdict = needs(table, SMALL, device="cpu")
+    verdict = needs(Asked(table, SMALL, device="cpu"))
     for name in ("error_now", "error_at_2x", "error_at_4x", "error_at_10x", "gap", "memorized", "label_errors", "leaked_share"):
         bounds = verdict.figures[name]
         assert bounds["low"] <= bounds["value"] <= bounds["high"], name  # type: ignore[operator]
@@ -113,7 +114,7 @@ def test_a_curve_answers_with_intervals_and_pictures(table: Run) -> None:
 
 
 def test_the_largest_size_is_the_run_itself(table: Run) -> None:
-    verdict = needs(table, SMALL, device="cpu")
+    verdict = needs(Asked(table, SMALL, device="cpu"))
     whole = verdict.tables["learning curve"][-1]
     assert whole["error"] == pytest.approx(1 - table.info["metrics"]["accuracy"]["value"])
 
@@ -132,15 +133,15 @@ def test_a_stopped_curve_goes_on_and_gives_the_same(table: Run, monkeypatch: pyt
 
     monkeypatch.setattr(curves, "trained", stopped)
     with pytest.raises(KeyboardInterrupt):
-        needs(table, settings, device="cpu")
+        needs(Asked(table, settings, device="cpu"))
     with log.open("a") as file:
         file.write('{"size": 185, "repeat": 0, "st')  # cut off by a stop
-    resumed = needs(table, settings, device="cpu")
+    resumed = needs(Asked(table, settings, device="cpu"))
     assert called == [92, 92, 185, 185, 185]  # the two that were known were not trained again
-    again = needs(table, settings, device="cpu")
+    again = needs(Asked(table, settings, device="cpu"))
     assert len(called) == 5
     log.write_text(before)
-    fresh = needs(table, settings, device="cpu")
+    fresh = needs(Asked(table, settings, device="cpu"))
     assert len(called) == 9
     for other in (again, fresh):
         assert {k: v for k, v in resumed.figures.items() if k != "seconds"} == other.figures
@@ -183,14 +184,14 @@ def test_a_model_overfitted_on_purpose_is_found_and_a_healthy_one_is_not_accused
     y = np.where((X[:, 0] > 0) ^ (rng.random(160) < 0.35), "yes", "no")
     settings = {"epochs": 60, "lr": 5e-3, "weight_decay": 0.0, "dropout": 0.0, "keep": "last", "evaluations": 20}
     run = lamina.train("tabular", data=(X, y), valid=0.3, out=str(tmp_path / "over"), **settings, **FEW)
-    verdict = needs(run, Settings(curve=False), dataclasses.replace(run.source(), data=(X, y)), device="cpu")
+    verdict = needs(Asked(run, Settings(curve=False), dataclasses.replace(run.source(), data=(X, y)), device="cpu"))
     told = " ".join(verdict.sentences)
     assert verdict.details["overfits"] and "It overfits since step" in told
     start = verdict.figures["gap_start_step"]["value"]
     assert start is not None and 0 < start < run.info["plan"]["steps"] / 2
     assert verdict.figures["gap"]["low"] > 0.05  # type: ignore[operator]
     assert "overfits since step" in verdict.pictures["training"].read_text()
-    healthy = needs(table, Settings(curve=False), device="cpu")
+    healthy = needs(Asked(table, Settings(curve=False), device="cpu"))
     assert not healthy.details["overfits"] and healthy.figures["gap_start_step"]["value"] is None
 
 
@@ -199,7 +200,7 @@ def test_numbers_as_answers(tmp_path: Path) -> None:
     X, y = datasets.load_diabetes(return_X_y=True)
     run = lamina.train("tabular", data=(X, y), epochs=2, evaluations=2, out=str(tmp_path / "run"), **FEW)
     source = dataclasses.replace(run.source(), data=(X, y))
-    verdict = needs(run, dataclasses.replace(SMALL, target=10.0), source, device="cpu")
+    verdict = needs(Asked(run, dataclasses.replace(SMALL, target=10.0), source, device="cpu"))
     assert verdict.figures["error_at_2x"]["value"] > 1  # type: ignore[operator]
     assert "one of K classes" in verdict.skipped["label_errors"] and "one of K classes" in verdict.skipped["memorized"]
     assert "rmse 10" in " ".join(verdict.sentences)
@@ -209,24 +210,26 @@ def test_numbers_as_answers(tmp_path: Path) -> None:
 def test_too_few_examples_for_three_sizes_are_refused_in_words(table: Run) -> None:
     data = table.data()
     few = dataclasses.replace(data, train=take(data.train, range(40)), fingerprint="few")
-    verdict = needs(table, SMALL, few, device="cpu")
+    verdict = needs(Asked(table, SMALL, few, device="cpu"))
     assert "a curve needs 3 sizes" in verdict.skipped["learning_curve"] and "error_at_2x" not in verdict.figures
 
 
 def test_without_a_test_part_validation_stands_in_and_that_is_said(table: Run) -> None:
     data = table.data()
     none = take(data.test, [])
-    verdict = needs(table, Settings(curve=False), dataclasses.replace(data, test=none), device="cpu")
+    verdict = needs(Asked(table, Settings(curve=False), dataclasses.replace(data, test=none), device="cpu"))
     assert verdict.details["part"] == "valid" and "valid stands in" in verdict.warnings[0]
     with pytest.raises(LaminaError, match="examples to judge on"):
-        needs(table, Settings(curve=False), dataclasses.replace(data, test=none, valid=none, calibration=none), device="cpu")
+        needs(
+            Asked(table, Settings(curve=False), dataclasses.replace(data, test=none, valid=none, calibration=none), device="cpu")
+        )
     with pytest.raises(LaminaError, match="examples to train on"):
-        needs(table, Settings(curve=False), dataclasses.replace(data, train=none), device="cpu")
+        needs(Asked(table, Settings(curve=False), dataclasses.replace(data, train=none), device="cpu"))
 
 
 def test_quick_is_cut_short_and_says_so(table: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curves, "QUICK_SECONDS", 1e-6)
-    verdict = needs(table, Settings(quick=True, sizes=3), device="cpu")
+    verdict = needs(Asked(table, Settings(quick=True, sizes=3), device="cpu"))
     assert verdict.details["law"]["shorter"] == 0.02 and any("--quick" in w for w in verdict.warnings)
     assert max(row["steps"] for row in verdict.tables["learning curve"]) < table.info["plan"]["steps"]
 
@@ -257,4 +260,4 @@ def test_settings_that_make_no_sense_are_named(fields: dict[str, Any]) -> None:
 
 def test_no_single_inputs(table: Run) -> None:
     with pytest.raises(LaminaError, match="no single inputs"):
-        needs(table, inputs=["rose.jpg"])
+        table.ask("needs", ["rose.jpg"])

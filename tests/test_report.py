@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lamina.ask import Asked
 from lamina.errors import LaminaError
 from lamina.report import gather
 from lamina.report.api import report
@@ -84,7 +85,7 @@ def test_nothing_hostile_reaches_the_page_unescaped(tmp_path: Path) -> None:
 
 def test_the_page_of_a_run(tmp_path: Path, only_evaluate: None) -> None:
     run = TinyRun(tmp_path / "größe <b>")
-    made = report(run, Settings(require=("accuracy>=0.5", "accuracy>=0.99"), out=str(tmp_path / "p.html")))
+    made = report(Asked(run, Settings(require=("accuracy>=0.5", "accuracy>=0.99"), out=str(tmp_path / "p.html"))))
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert list(made.failed) == [line for line in made.details["requirements"] if "0.99" in line]
     assert "accuracy&gt;=0.99: fails" in text
@@ -99,7 +100,7 @@ def test_the_page_of_a_run(tmp_path: Path, only_evaluate: None) -> None:
 
 def test_two_runs_side_by_side(tmp_path: Path, only_evaluate: None) -> None:
     runs = [TinyRun(tmp_path / "one"), TinyRun(tmp_path / "two")]
-    report(runs[0], Settings(out=str(tmp_path / "p.html")), inputs=[runs[1]])
+    report(Asked(runs[0], Settings(out=str(tmp_path / "p.html")), inputs=[runs[1]]))
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
     assert text.count("<div class=columns>") == 8
     assert "Which is better?" in text
@@ -107,7 +108,7 @@ def test_two_runs_side_by_side(tmp_path: Path, only_evaluate: None) -> None:
 
 def test_three_runs_are_too_many(tmp_path: Path) -> None:
     with pytest.raises(LaminaError, match="one run or two; got 3"):
-        report(TinyRun(tmp_path / "a"), Settings(), inputs=["b", "c"])
+        report(Asked(TinyRun(tmp_path / "a"), Settings(), inputs=["b", "c"]))
 
 
 def test_a_verb_that_fails_leaves_a_section_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import torch
 import lamina
 from lamina.errors import LaminaError
 from lamina.run import Run, named_tensors
-from lamina.shrink.api import CostsTooMuch, shrink
+from lamina.shrink.api import CostsTooMuch
 from lamina.shrink.settings import Settings, check
 from lamina.task import Batch, Output
 from lamina.train import teacher
@@ -60,7 +60,7 @@ def made(request: pytest.FixtureRequest, run: Run, tmp_path_factory: pytest.Temp
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
     folder = tmp_path_factory.mktemp("shrunk") / method
-    verdict = shrink(run, Settings(method=method, out=str(folder), resamples=100, **METHODS[method]))
+    verdict = run.ask("shrink", method=method, out=str(folder), resamples=100, **METHODS[method])
     return method, Run.load(folder), verdict
 
 
@@ -105,7 +105,7 @@ def test_each_method_does_what_it_is_for(made: tuple[str, Run, Any], run: Run) -
         with pytest.raises(LaminaError, match=r"answers by model\.int8\.onnx"):
             child.model()
         with pytest.raises(LaminaError, match=r"answers by model\.int8\.onnx"):
-            shrink(child, Settings(method="prune"))
+            child.ask("shrink", method="prune")
     elif method in ("int8-weights", "int4-weights"):
         assert (
             child.model().head.weight.dtype == torch.int8
@@ -141,24 +141,24 @@ def test_a_run_that_answers_by_a_graph_answers_for_itself(made: tuple[str, Run, 
 
 def test_a_ruined_model_is_refused_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
-    ruin = Settings(method="prune", sparsity=0.999, epochs=0, max_drop=0.5, out=str(tmp_path / "ruined"), resamples=50)
+    ruin: dict[str, Any] = {"method": "prune", "sparsity": 0.999, "epochs": 0, "max_drop": 0.5, "resamples": 50}
     with pytest.raises(CostsTooMuch, match=r"to fall by 0\.5 points of accuracy at most; prune costs") as caught:
-        shrink(run, ruin)
+        run.ask("shrink", out=str(tmp_path / "ruined"), **ruin)
     assert caught.value.exit_status == 3
     assert not list(tmp_path.iterdir())
     assert {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()} == before
-    kept = shrink(run, Settings(method="int8-weights", max_drop=0.5, out=str(tmp_path / "kept"), resamples=50))
+    kept = run.ask("shrink", method="int8-weights", max_drop=0.5, out=str(tmp_path / "kept"), resamples=50)
     assert kept.figures["accuracy_drop"]["value"] <= 0.5 and (tmp_path / "kept" / "run.json").exists()
 
 
 def test_a_failure_leaves_nothing_and_an_old_folder_is_not_touched(run: Run, tmp_path: Path) -> None:
     with pytest.raises(LaminaError, match="expected a share of"):
-        shrink(run, Settings(method="prune-channels", flops=0.001, out=str(tmp_path / "new")))
+        run.ask("shrink", method="prune-channels", flops=0.001, out=str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "letter").write_text("dear")
     with pytest.raises(LaminaError, match="is there already"):
-        shrink(run, Settings(method="int8-weights", out=str(tmp_path / "old")))
+        run.ask("shrink", method="int8-weights", out=str(tmp_path / "old"))
     assert (tmp_path / "old" / "letter").read_text() == "dear"
 
 
@@ -180,7 +180,7 @@ def test_a_failure_leaves_nothing_and_an_old_folder_is_not_touched(run: Run, tmp
 )  # fmt: skip
 def test_mistakes_are_told_in_words(run: Run, tmp_path: Path, fields: dict[str, Any], words: str) -> None:
     with pytest.raises(LaminaError, match=words):
-        shrink(run, Settings(out=str(tmp_path / "new"), **fields))
+        run.ask("shrink", out=str(tmp_path / "new"), **fields)
     assert not (tmp_path / "new").exists()
 
 
@@ -188,7 +188,7 @@ def test_without_its_libraries_int8_says_how_to_install_them(run: Run, tmp_path:
     for name in ("onnxruntime", "onnxruntime.quantization"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LaminaError, match=r"pip install 'lamina\[export\]'"):
-        shrink(run, Settings(method="int8", out=str(tmp_path / "new")))
+        run.ask("shrink", method="int8", out=str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
 
 
@@ -200,7 +200,7 @@ def damaged(change: Callable[[dict[str, Any]], None], folder: Path) -> Run:
 
 
 def test_damage_is_told(run: Run, tmp_path: Path) -> None:
-    shrink(run, Settings(method="prune-channels", epochs=0, flops=0.7, multiple=1, out=str(tmp_path / "pruned"), resamples=20))
+    run.ask("shrink", method="prune-channels", epochs=0, flops=0.7, multiple=1, out=str(tmp_path / "pruned"), resamples=20)
     shutil.copytree(tmp_path / "pruned", tmp_path / "copy")
     with pytest.raises(LaminaError, match="surgery 1 of"):
         damaged(lambda i: i["surgeries"][0].update(keep=[5, 5]), tmp_path / "copy").model()
@@ -214,7 +214,7 @@ def test_damage_is_told(run: Run, tmp_path: Path) -> None:
 
 
 def test_training_goes_on_from_a_shrunk_run(run: Run, tmp_path: Path) -> None:
-    shrink(run, Settings(method="prune-channels", epochs=0, flops=0.7, multiple=1, out=str(tmp_path / "pruned"), resamples=20))
+    run.ask("shrink", method="prune-channels", epochs=0, flops=0.7, multiple=1, out=str(tmp_path / "pruned"), resamples=20)
     pruned = Run.load(tmp_path / "pruned")
     common = {"width": 0.25, "steps": 2, "evaluations": 1, "device": "cpu", "quiet": True, "tensorboard": False}
     further = train("image-classification", init=str(pruned.folder), out=str(tmp_path / "further"), **common)
@@ -223,7 +223,7 @@ def test_training_goes_on_from_a_shrunk_run(run: Run, tmp_path: Path) -> None:
     assert shapes[0] == shapes[1]
     with pytest.raises(LaminaError, match=r"fit the network|of size"):
         train("image-classification", init=str(pruned.folder), out=str(tmp_path / "other"), **{**common, "width": 0.5})
-    again = shrink(pruned, Settings(method="int8-weights", out=str(tmp_path / "both"), resamples=20))
+    again = pruned.ask("shrink", method="int8-weights", out=str(tmp_path / "both"), resamples=20)
     both = Run.load(tmp_path / "both")
     assert {s["surgery"] for s in both.info["surgeries"]} == {"narrow", "int8-weights"} and again.figures["size_ratio"][
         "value"
@@ -235,8 +235,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     run: Run, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = {"epochs": 0.5, "multiple": 1} if method == "prune-channels" else {"epochs": 0.5, "student": "width=0.2"}
-    whole = Settings(method=method, out=str(tmp_path / "whole"), resamples=20, **how)  # type: ignore[arg-type]
-    shrink(run, whole)
+    run.ask("shrink", method=method, out=str(tmp_path / "whole"), resamples=20, **how)
     step = Learner.step
 
     def stopping(self: Learner, number: int, progress: float) -> tuple[float, float]:
@@ -246,7 +245,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Learner, "step", stopping)
-        shrink(run, Settings(method=method, out=str(tmp_path / "stopped"), resamples=20, **how))  # type: ignore[arg-type]
+        run.ask("shrink", method=method, out=str(tmp_path / "stopped"), resamples=20, **how)
     resumed = train("", resume=tmp_path / "stopped")
     one, other = (named_tensors(r.model()) for r in (Run.load(tmp_path / "whole"), resumed))
     assert one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
@@ -297,5 +296,5 @@ def test_tables_too(tmp_path: Path) -> None:
     for method in ("int8-weights", "prune-channels", "distill"):
         more: dict[str, Any] = {"student": "width=32"} if method == "distill" else {}
         more |= {} if method == "int8-weights" else {"epochs": 1}
-        verdict = shrink(table, Settings(method=method, out=str(tmp_path / method), resamples=20, **more))  # type: ignore[arg-type]
+        verdict = table.ask("shrink", method=method, out=str(tmp_path / method), resamples=20, **more)  # type: ignore[arg-type]
         assert verdict.figures["size_ratio"]["value"] < 1 and Run.load(tmp_path / method).forward()

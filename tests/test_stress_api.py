@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lamina.ask import Asked
 from lamina.data.source import Data
 from lamina.errors import LaminaError
 from lamina.stress.api import stress
@@ -25,7 +26,7 @@ def run_of(folder: Path, factor: float = 4.0) -> TinyRun:
 
 def test_one_verdict_from_every_part(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
-    verdict = stress(run, Settings(**QUIET, costs="1,5"))
+    verdict = stress(Asked(run, Settings(**QUIET, costs="1,5")))
     assert verdict.verb == "stress" and len(verdict.sentences) == 5
     for name in ("ece", "temperature", "unknown_auroc", "known_accepted", "coverage_lac", "cost_saved", "slices_looked_at"):
         bounds = verdict.figures[name]
@@ -38,34 +39,35 @@ def test_one_verdict_from_every_part(tmp_path: Path) -> None:
 
 def test_the_same_again_gives_the_same(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
-    one, other = stress(run, Settings(**QUIET)), stress(run, Settings(**QUIET))  # the second finds a stored temperature
+    asked = Asked(run, Settings(**QUIET))
+    one, other = stress(asked), stress(asked)  # the second finds a stored temperature
     assert one.figures == other.figures and one.sentences == other.sentences
 
 
 def test_nothing_is_kept_without_store(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
-    stress(run, Settings(**QUIET, store=False))
+    stress(Asked(run, Settings(**QUIET, store=False)))
     assert run.temperature() == 1.0 and run.known() is None and not (run.folder / "processor").exists()
 
 
 def test_every_part_can_be_turned_off(tmp_path: Path) -> None:
     off = Settings(**QUIET, calibrate=False, unfamiliar=False, promises=False, slices=False)
-    verdict = stress(run_of(tmp_path / "run"), off)
+    verdict = stress(Asked(run_of(tmp_path / "run"), off))
     assert not verdict.sentences and not verdict.figures
     assert set(verdict.skipped) == {"corruptions", "attacks", "calibration", "unknown_inputs", "promises", "costs", "slices"}
 
 
 def test_a_stored_temperature_holds_where_none_is_fitted(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
-    stress(run, Settings(**QUIET))
+    stress(Asked(run, Settings(**QUIET)))
     cut = run.promise()["cut"]
-    stress(run, Settings(**QUIET, calibrate=False))
+    stress(Asked(run, Settings(**QUIET, calibrate=False)))
     assert run.promise()["cut"] == pytest.approx(cut) and run.temperature() != 1.0
 
 
 def test_inputs_and_senseless_settings_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
     with pytest.raises(LaminaError, match="a run alone"):
-        stress(run, Settings(**QUIET), inputs=["rose.jpg"])
+        stress(Asked(run, Settings(**QUIET), inputs=["rose.jpg"]))
     with pytest.raises(LaminaError, match="--coverage"):
-        stress(run, Settings(**QUIET, coverage=2.0))
+        run.ask("stress", **QUIET, coverage=2.0)

@@ -8,10 +8,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from lamina.bench.cost import energy, flops, folder_bytes
 from lamina.bench.fresh import started
 from lamina.bench.inputs import encoded, made, real_columns
 from lamina.bench.pictures import pareto
-from lamina.bench.settings import Settings, check
+from lamina.bench.settings import Settings
 from lamina.bench.timing import in_turns, quantile, ratio
 from lamina.bench.variants import Variant, of_run, opened
 from lamina.bench.words import sentences
@@ -27,30 +25,21 @@ from lamina.errors import LaminaError
 from lamina.verdict import Figure, Verdict, figure
 
 if TYPE_CHECKING:
-    from lamina.data.source import Source
-    from lamina.run import Run
+    from lamina.ask import Asked
 
 LONGEST_TURNS = 20.0
 """Seconds that timing one variant at one batch size may take; slower models are asked fewer times."""
 
 
-def bench(
-    run: Run,
-    settings: Settings,
-    source: Source | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
-    """What `run` and the variants in the folders `inputs` cost. Figures are those of the first.
+def bench(asked: Asked[Settings]) -> Verdict:
+    """What the run and the variants in the folders `inputs` cost. Figures are those of the first.
 
     Raises LaminaError where a folder holds no variant of the run.
     """
     import torch
 
-    check(settings)
-    began = time.monotonic()
+    run, settings, inputs = asked.run, asked.settings, asked.inputs
+    device, precision = asked.device, asked.precision
     quickly = {"answers": max(20, settings.answers // 10), "rounds": 5, "cold_starts": min(1, settings.cold_starts)}
     settings = (
         dataclasses.replace(settings, **quickly, largest_batch=min(64, settings.largest_batch)) if settings.quick else settings
@@ -64,14 +53,14 @@ def bench(
         names = unlike([run.folder.name, *(Path(path).name for path in inputs)])
         variants = [of_run(run, names[0], device, precision)]
         variants += [opened(p, run, n, device, precision, stated) for p, n in zip(inputs, names[1:], strict=True)]
-        columns = real_columns(run, source, settings.part, settings.examples, settings.seed)
+        columns = real_columns(run, asked.source, settings.part, settings.examples, settings.seed)
         if isinstance(columns, str):
             warnings.append(f"Measured on random inputs, made from what the task declares: {columns}")
 
-        def asked(count: int) -> tuple[Any, ...]:
+        def batch_of(count: int) -> tuple[Any, ...]:
             return made(run.task, count, settings.seed) if isinstance(columns, str) else encoded(run.task, columns, count)
 
-        rows = measured(variants, asked, settings, skipped)
+        rows = measured(variants, batch_of, settings, skipped)
         metric, better = run.task.headline
         if not isinstance(columns, str):
             for variant, row in zip(variants, rows, strict=True):
@@ -95,7 +84,6 @@ def bench(
         pictures=pictures,
         warnings=tuple(warnings),
         skipped=skipped,
-        seconds=time.monotonic() - began,
         details={"threads": stated, "load": os.getloadavg()[0], "cores": os.cpu_count(), "energy": rows[0]["energy_how"]},
     )
 
@@ -106,18 +94,18 @@ FIGURES = (
 )  # fmt: skip
 
 
-def measured(variants: list[Variant], asked: Any, settings: Settings, skipped: dict[str, str]) -> list[dict[str, Any]]:
+def measured(variants: list[Variant], batch_of: Any, settings: Settings, skipped: dict[str, str]) -> list[dict[str, Any]]:
     """One row a variant: figures by name, seconds of the first batch's turns, throughput by batch."""
     from lamina.terminal import progress
 
-    one = asked(1)
+    one = batch_of(1)
     batches = [4**k for k in range(20) if 4**k <= settings.largest_batch]
     rows: list[dict[str, Any]] = [{"by_batch": {}} for _ in variants]
     total = len(variants) * (settings.answers + len(batches) * settings.rounds)
     with progress("timing", total) as advance:
         turns = in_turns(calls_of(variants, one), fitting(variants, one, settings), settings.rounds, advance=advance)
         for B in batches:
-            batch = asked(B)
+            batch = batch_of(B)
             taken = in_turns(calls_of(variants, batch), settings.rounds, settings.rounds, advance=advance)
             for variant, row in zip(variants, rows, strict=True):
                 row["by_batch"][B] = quantile([B / s for turn in taken[variant.name] for s in turn], 0.5, settings.confidence)

@@ -6,10 +6,8 @@ random rankings, the sanity check, then nearest training examples, counterfactua
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,7 +25,7 @@ from lamina.explain.importance import REPEATS, permutation_importance
 from lamina.explain.nearest import features_of, nearest
 from lamina.explain.places import spots
 from lamina.explain.sanity import randomized, rank_correlation, structural_similarity
-from lamina.explain.settings import Method, Settings, check
+from lamina.explain.settings import Method, Settings
 from lamina.explain.subject import CELLS, Subject, at_once, baseline_leaf, freeze, subject, subjects
 from lamina.modalities.words import cut
 from lamina.task import Batch
@@ -35,7 +33,7 @@ from lamina.terminal import progress
 from lamina.train.precision import float32, has_convolutions, pick_device
 
 if TYPE_CHECKING:
-    from lamina.data.source import Source
+    from lamina.ask import Asked
     from lamina.run import Run
     from lamina.verdict import Verdict
 
@@ -47,35 +45,25 @@ LEAST_GROUND = 20
 """Rows with labels from which permutation importance is measured."""
 
 
-def explain(
-    run: Run,
-    settings: Settings | None = None,
-    source: Source | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
-    """What `run` looked at when it answered `inputs` (as `lamina.predict` reads them), or a sample of a part without any.
+def explain(asked: Asked[Settings]) -> Verdict:
+    """What the run looked at when it answered `inputs` (as `lamina.predict` reads them), or a sample of a part without any.
 
-    The gradients are computed in float32 unless `precision` names another. Raises LaminaError where a setting makes no
-    sense, an input cannot be read, or a part is empty. What does not apply is told under `skipped`.
+    The gradients are computed in float32 unless `precision` names another. Raises LaminaError where an input cannot be
+    read, or a part is empty. What does not apply is told under `skipped`.
     """
-    began = time.monotonic()
-    settings = settings or Settings()
-    check(settings)
+    run, settings = asked.run, asked.settings
     if settings.quick:
         settings = replace(settings, **{name: min(least, getattr(settings, name)) for name, least in QUICK.items()})
-    where = pick_device(device)
+    where = pick_device(asked.device)
     own = own_data(run)
-    columns, names, part = examples(run, settings, source, inputs, own)
+    columns, names, part = examples(run, settings, asked.source, asked.inputs, own)
     model = run.model().to(where).requires_grad_(False)
     if has_convolutions(model) and where.type != "mps":
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     reference = reference_of(run, own, settings, where)
     batch = encoded(run.task, columns, where)
     said = freeze(run.task, model, batch, settings.which)
-    answers = _answers(run, batch, device, precision)
+    answers = _answers(run, batch, asked.device, asked.precision)
     found = Found(names, part, columns, answers, said)
     if run.task.inputs[0].modality == "text":
         _words(found, run)
@@ -85,9 +73,9 @@ def explain(
         found.warnings.append(
             f"the training data could not be read, so inputs are compared with the middle of their range: {reference}"
         )
-    wanted = "bfloat16" if precision == "bfloat16" else "float32"
+    wanted = "bfloat16" if asked.precision == "bfloat16" else "float32"
     first = subject(run.task, model, {name: value[:1] for name, value in said.items()}, wanted)
-    size = at_once(first.leaf) if batch_size == "auto" else batch_size
+    size = asked.at_once(at_once(first.leaf))
     neutral = None if isinstance(reference, str) else reference.neutral
     found.methods, not_applying = chosen(settings, first)
     found.skipped |= not_applying
@@ -105,7 +93,7 @@ def explain(
             found.skipped["counterfactuals"] = why
     _importance(found, run, model, where, settings)
     pictures = draw.pictures(found, run, settings)
-    return words.verdict(found, run.task, settings, pictures, time.monotonic() - began)
+    return words.verdict(found, run.task, settings, pictures)
 
 
 def _words(found: Found, run: Run) -> None:

@@ -45,7 +45,7 @@ class Part:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Path], seconds: float) -> Verdict:
+def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Path]) -> Verdict:
     """The Verdict of `lamina explain`."""
     figures: dict[str, Any] = {"explained": figure(len(found.names))}
     tables: dict[str, list[dict[str, Any]]] = {"answers": _answers(found)}
@@ -61,7 +61,7 @@ def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Pa
     details = {"methods": list(found.methods), "part": found.part, "curves": _mean_curves(found)}
     shown = shaded_rows(found, min(settings.shown, len(found.names))) if found.cell_BT is not None else []
     return Verdict(
-        "explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, seconds, details,
+        "explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, details=details,
         texts={LOOKED_AT: shown} if shown else {},
     )  # fmt: skip
 

@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from lamina.export.settings import Settings, check
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lamina.data.source import Source
+    from lamina.ask import Asked
     from lamina.export.parity import Parity
+    from lamina.export.settings import Settings
     from lamina.run import Run
     from lamina.task import Columns
     from lamina.verdict import Verdict
 
 
-def export(
-    run: Run,
-    settings: Settings | None = None,
-    source: Source | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "cpu",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
+def export(asked: Asked[Settings]) -> Verdict:
     """Write the folder of `settings.out`: the graph, what it takes, its runner, and how well it agrees with the run.
 
     Both are asked about the test examples of `source` (the run's own data where None) on the processor in float32, whatever
     `device` and `precision` are. Raises LaminaError where the model cannot be exported, or answers differ; nothing is left
     behind then.
     """
-    settings = settings or Settings()
-    check(settings)
     from lamina.evaluate import examples_of
     from lamina.export.folder import check_place, hashes, made_whole
 
-    began = time.monotonic()
+    run, settings = asked.run, asked.settings
     place = Path(settings.out) if settings.out else run.folder / f"export-{settings.format}"
     check_place(place)
-    examples = some_of(examples_of(run, source, None)[0], settings.examples)
+    examples = some_of(examples_of(run, asked.source, None)[0], settings.examples)
     with made_whole(place) as folder:
         about, parity = written(run, settings, folder, examples)
         write_about(folder, {**about, "files": hashes(folder)})
         size = sum(path.stat().st_size for path in folder.glob("model.*"))
-    return verdict_of(place, about, parity, size, time.monotonic() - began)
+    return verdict_of(place, about, parity, size)
 
 
 def some_of(examples: Columns, most: int | None) -> Columns:
@@ -137,7 +124,7 @@ def write_about(folder: Path, about: dict[str, Any]) -> None:
     write_json(folder / ABOUT, jsonable(about))
 
 
-def verdict_of(place: Path, about: dict[str, Any], parity: Parity, size: int, seconds: float) -> Verdict:
+def verdict_of(place: Path, about: dict[str, Any], parity: Parity, size: int) -> Verdict:
     """What was made and how well it agrees, in words and figures."""
     from lamina.terminal import size_text
     from lamina.verdict import Verdict, figure
@@ -173,6 +160,5 @@ def verdict_of(place: Path, about: dict[str, Any], parity: Parity, size: int, se
         tables={"outputs": outputs, "metrics": metrics},
         warnings=warnings,
         skipped={} if about["serving"] else {"runner": about["no_runner"]},
-        seconds=seconds,
         details={"folder": str(place), **{name: about[name] for name in ("model", "inputs", "outputs", "temperature", "parity")}},
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from lamina.data.columns import length, take
 from lamina.errors import LaminaError
 from lamina.evaluate import examples_of
 from lamina.inspect import excite, gradients, layers, neurons, pictures, probes, trace
-from lamina.inspect.settings import Settings, check
+from lamina.inspect.settings import Settings
 from lamina.modalities.words import cut, split_words
 from lamina.task import Batch, Columns, Task
 from lamina.terminal import progress
@@ -25,7 +24,7 @@ from lamina.verdict import Verdict, figure, joined
 if TYPE_CHECKING:
     from torch import nn
 
-    from lamina.data.source import Source
+    from lamina.ask import Asked
     from lamina.run import Run
 
 BATCH = 250
@@ -36,28 +35,18 @@ SHARED, QUOTES, QUOTED = 3, 3, 90
 """Words told that the texts of a unit share, texts quoted, and their characters."""
 
 
-def inspect(
-    run: Run,
-    settings: Settings | None = None,
-    source: Source | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
-    """Layers, units, gradients and depths of `run`, seen on its own validation examples or on `source`.
+def inspect(asked: Asked[Settings]) -> Verdict:
+    """Layers, units, gradients and depths of the run, seen on its own validation examples or on `source`.
 
     Works in float32 on the CPU, and in float64 where gradients are checked, whatever `device` and `precision` say: the
-    figures then mean the same on every machine. Raises LaminaError for a setting out of range, or too few examples.
+    figures then mean the same on every machine. Raises LaminaError for too few examples.
     """
-    began = time.monotonic()
-    settings = settings or Settings()
-    check(settings)
+    run, settings = asked.run, asked.settings
     if settings.quick:
-        settings = Settings(**{**vars(settings), **{k: min(v, getattr(settings, k)) for k, v in QUICK.items()}})
-    learned, judged = _examples(run, source, settings)
+        settings = replace(settings, **{name: min(most, getattr(settings, name)) for name, most in QUICK.items()})
+    learned, judged = _examples(run, asked.source, settings)
     task, model = run.task, run.model()
-    size = BATCH if batch_size == "auto" else batch_size
+    size = asked.at_once(BATCH)
     seen, told = _batches(task, judged, size), _batches(task, learned, size)
     few = task.encode(take(judged, range(min(settings.checked, length(judged)))), "evaluate")
     folder = run.pictures("inspect")
@@ -76,7 +65,7 @@ def inspect(
     whole = joined("inspect", parts)
     order = sorted(range(len(parts)), key=lambda i: (not parts[i].warnings, i))  # what is wrong comes first
     sentences = tuple(line for i in order for line in parts[i].sentences)
-    return Verdict(**{**vars(whole), "sentences": sentences, "seconds": time.monotonic() - began})
+    return replace(whole, sentences=sentences)
 
 
 def _examples(run: Run, source: Any, settings: Settings) -> tuple[Columns, Columns]:

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lamina.data.columns import length
 from lamina.errors import LaminaError
-from lamina.needs.settings import Settings, check
 
 if TYPE_CHECKING:
+    from lamina.ask import Asked
     from lamina.data.source import Data, Source
+    from lamina.needs.settings import Settings
     from lamina.run import Run
     from lamina.task import Columns
     from lamina.verdict import Verdict
 
 
-def needs(
-    run: Run,
-    settings: Settings | None = None,
-    source: Source | Data | str | Path | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
+def needs(asked: Asked[Settings]) -> Verdict:
     """What the run needs: see docs/verbs/needs.md for every figure.
 
     `source` None is the run's own data; arrays that a run was trained on in memory are given again. Trainings for the curve are
     kept in RUN/report/needs/curve.jsonl as they end: asked again, `needs` goes on where it was stopped.
-    Raises LaminaError for settings that make no sense, named inputs, and data without training examples.
+    Raises LaminaError for named inputs, and data without training examples.
     """
     from lamina.needs.about_curve import about_curve
     from lamina.needs.about_data import about_duplicates, about_labels, about_leaks, about_memorization
@@ -41,12 +31,10 @@ def needs(
     from lamina.needs.curve import measure
     from lamina.verdict import Verdict
 
-    began = time.monotonic()
-    settings = settings or Settings()
-    check(settings)
-    if inputs:
+    run, settings, device, precision = asked.run, asked.settings, asked.device, asked.precision
+    if asked.inputs:
         raise LaminaError("needs: expected no single inputs: it asks about the data of a run; name other data with --data")
-    data = data_of(run, source)
+    data = data_of(run, asked.source)
     judged, part = judged_part(data, settings.part)
     forward = run.forward(device, precision)
     folder = run.pictures("needs")
@@ -79,23 +67,20 @@ def needs(
         pictures=answers.pictures,
         warnings=tuple(answers.warnings),
         skipped=answers.skipped,
-        seconds=round(time.monotonic() - began, 1),
         details={"part": part, **answers.details},
     )
 
 
-def data_of(run: Run, source: Source | Data | str | Path | None) -> Data:
+def data_of(run: Run, source: Source | Data | None) -> Data:
     """All parts. Raises LaminaError where nothing was trained on."""
-    from dataclasses import replace
-
-    from lamina.data.source import Data, Source
+    from lamina.data.source import Data
 
     if source is None:
         data = run.data()
     elif isinstance(source, Data):
         data = source
     else:
-        data = run.task.read(source if isinstance(source, Source) else replace(run.source(), data=source))
+        data = run.task.read(source)
     if not length(data.train):
         raise LaminaError("needs: expected examples to train on; the data has none")
     return data

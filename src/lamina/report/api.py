@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from lamina.ask import ASKING
 from lamina.errors import LaminaError
 from lamina.report.gather import Answer, gathered
 from lamina.report.page import columns, page
 from lamina.report.requirements import Judged, judged, parsed
 from lamina.report.sections import TITLES, answered, not_to_use, origin, section
-from lamina.report.settings import Settings, check
+from lamina.report.settings import Settings
 from lamina.run import Run
 from lamina.verdict import Figure, Verdict
 
 if TYPE_CHECKING:
-    from lamina.data.source import Source
+    from lamina.ask import Asked
 
 
-def report(
-    run: Run,
-    settings: Settings,
-    source: Source | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
+def report(asked: Asked[Settings]) -> Verdict:
     """Write the page and say where it is; `failed` lists the requirements that do not hold (of the first run).
 
     inputs: at most one more run's folder, to stand beside the first.
     Raises LaminaError for a requirement that names no figure, more than two runs, or a place that cannot be written.
     """
-    check(settings)
+    run, settings, source, inputs = asked.run, asked.settings, asked.source, asked.inputs
     if len(inputs) > 1:
         raise LaminaError(f"report: expected one run or two; got {1 + len(inputs)}")
-    began = time.monotonic()
     runs = [run, *(one if isinstance(one, Run) else Run.load(one, run.info.get("task_file")) for one in inputs)]
-    asking = {"device": device, "precision": precision, "batch_size": batch_size}
+    asking = {name: getattr(asked, name) for name in ASKING}
     answers = [gathered(each, source, settings.quick, asking) for each in runs]
     held = figures_of(answers[0])
     gate = judged([parsed(text) for text in settings.require], held, settings.require_confident)
@@ -61,7 +51,6 @@ def report(
         figures=held,
         failed=tuple(failed),
         skipped={verb: a.failed or a.left_out or "" for verb, a in answers[0].items() if a.verdict is None},
-        seconds=time.monotonic() - began,
         details={"page": str(path), "requirements": [one.line for one in gate]},
     )
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from lamina.ask import Asked
 from lamina.compare import Comparison, compare, points
-from lamina.data.source import Data, Source
+from lamina.data.source import Data
 from lamina.errors import LaminaError
 from lamina.run import Run
 from lamina.shrink.child import parent_of, place
 from lamina.shrink.measure import compressed_size, inputs_of, latencies, network_facts, size_of
 from lamina.shrink.methods import METHODS, Work
-from lamina.shrink.settings import Settings, check
+from lamina.shrink.settings import Settings
 from lamina.terminal import size_text
 from lamina.verdict import Verdict, figure
 
@@ -25,36 +25,26 @@ class CostsTooMuch(LaminaError):
     exit_status = 3
 
 
-def shrink(
-    run: Run,
-    settings: Settings | None = None,
-    source: Source | Data | None = None,
-    inputs: Sequence[Any] = (),
-    device: str = "auto",
-    precision: str | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-) -> Verdict:
+def shrink(asked: Asked[Settings]) -> Verdict:
     """Make a smaller run in a folder of its own, and judge both on the same examples.
 
     source: other data to judge on; what is calibrated or trained uses the run's own. Data in memory, which a run does not
     keep, serve as both.
-    Raises LaminaError for a mistake in the settings or a network that the method does not fit, and CostsTooMuch where the
-    headline falls by more than `max_drop`; the new folder is gone then.
+    Raises LaminaError for a network that the method does not fit, and CostsTooMuch where the headline falls by more than
+    `max_drop`; the new folder is gone then.
     """
-    settings = settings or Settings()
-    check(settings)
-    began = time.monotonic()
+    run, settings, source = asked.run, asked.settings, asked.source
     if run.served:
         run.model()  # says why not
     data = source if isinstance(source, Data) else run.data()
     with place(run, settings) as folder:
-        work = Work(run, settings, folder, data, data is not source, device, precision)
+        work = Work(run, settings, folder, data, data is not source, asked.device, asked.precision)
         child = METHODS[settings.method](work)
         part = next(p for p in ("test", "valid", "train") if len(next(iter(data.parts()[p].values()), ())))
         judged_on = part if source is None or source is data else None
         made = compare(
             [child, run], data if source is None else source, judged_on, settings.resamples, settings.confidence,
-            batch_size, settings.seed, device, precision,
+            asked.batch_size, settings.seed, asked.device, asked.precision,
         )  # fmt: skip
         cost = cost_of(made, run)
         if settings.max_drop is not None and not cost.drop <= settings.max_drop:
@@ -62,7 +52,7 @@ def shrink(
                 f"--max-drop: expected {cost.metric} to fall by {settings.max_drop:g} {cost.unit} at most; "
                 f"{settings.method} costs {cost.drop:.2f} ({cost.low:.2f} to {cost.high:.2f}): nothing was kept"
             )
-        return told(work, child, cost, made, began)
+        return told(work, child, cost, made)
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ def cost_of(made: Comparison, parent: Run) -> Cost:
     return Cost(pair.metric, sign * pair.difference + 0.0, low + 0.0, high + 0.0, unit, pair.verdict)  # + 0.0: never -0.0
 
 
-def told(work: Work, child: Run, cost: Cost, made: Comparison, began: float) -> Verdict:
+def told(work: Work, child: Run, cost: Cost, made: Comparison) -> Verdict:
     """Sentences and figures on what was gained and what it cost; the new run's own metrics go into its run.json."""
     run, settings = work.run, work.settings
     evaluation = made.evaluations[made.pairs[0].a]
@@ -139,9 +129,7 @@ def told(work: Work, child: Run, cost: Cost, made: Comparison, began: float) -> 
     if made.count < 1000:
         warnings.append(f"judged on {made.count} examples: small costs do not show")
     details = {"run": str(child.folder), "parent": parent_of(run), "comparison": cost.verdict, **work.details}
-    return Verdict(
-        "shrink", sentences, figures, {"cost": rows}, warnings=tuple(warnings), seconds=time.monotonic() - began, details=details
-    )
+    return Verdict("shrink", sentences, figures, {"cost": rows}, warnings=tuple(warnings), details=details)
 
 
 def timed(work: Work, child: Run, one: Sequence[Any]) -> dict[str, float]:
