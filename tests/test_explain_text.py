@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from explain_task import Held, data_of
 from lamina.ask import Asked
 from lamina.errors import LaminaError
-from lamina.explain import texts
+from lamina.explain import methods, texts
 from lamina.explain.api import explain
 from lamina.explain.attribute import attribute
 from lamina.explain.settings import Settings
@@ -95,6 +95,19 @@ def test_occlusion_of_a_word_is_the_fall_of_the_score_without_it(held: Held) -> 
             leaf = some.leaf.detach().clone()
             leaf[row] = torch.where(inside, baseline[row], leaf[row])
             assert values[row][word] == pytest.approx(float((whole - some.score(leaf))[row].detach()), abs=1e-4)
+
+
+def test_a_long_text_is_hidden_in_runs_of_words(held: Held) -> None:
+    text = f"{'the film ' * 14}superb"  # 29 words: runs of three, and two at the end
+    columns = {"text": [text], "label": ["good"]}
+    batch = held.task.encode({"text": [text]}, "predict")
+    cells, _ = texts.cells_of_words(held.task, columns, batch["tokens"])  # type: ignore[misc]
+    some = subject(held.task, held.model(), {**freeze(held.task, held.model(), batch), CELLS: cells})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "MOST_RUNS", 10)
+        values = texts.of_words(methods.occlusion(some, baseline_leaf(some, None)), cells)[0]
+    assert len(values) == 29 and len(set(np.round(values[:3], 5))) == 1, "the words of a run share what it counts"
+    assert values[28] == pytest.approx(2 * values[27], rel=1e-3), "superb is two tokens of three"
 
 
 def test_the_verdict_tells_words_and_shades_them(held: Held, capsys: pytest.CaptureFixture) -> None:

@@ -21,7 +21,7 @@ SHINGLE = 5
 BANDS, A_BAND = 16, 4
 MOST_MET = 64
 """Texts of one bucket that are compared: of a template that thousands share, any will do."""
-MOST_CHARACTERS = 20_000
+MOST_CHARACTERS = 5_000
 """Of a longer text its beginning is compared."""
 
 
