@@ -54,8 +54,8 @@ def made_up(texts: Sequence[str], lengths: Sequence[int], rng: np.random.Generat
     """Texts of so many words spelled like those of `texts`."""
     after: dict[str, list[str]] = defaultdict(list)
     words = [text[a:b].casefold() for text in texts for a, b in split_words(text[:MOST_READ])]
-    for word in words[: MOST_READ // 5]:
-        spelling = f"  {word} "
+    for known_word in words[: MOST_READ // 5]:
+        spelling = f"  {known_word} "
         for i in range(len(spelling) - 2):
             after[spelling[i : i + 2]].append(spelling[i + 2])
     known = set(words)

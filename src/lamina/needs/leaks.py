@@ -65,7 +65,7 @@ def text_leaks(
     exact = leaks(train_hashes, judged_hashes)
     rest = np.flatnonzero(~exact.exact_M)
     twin_M = exact.twin_M.copy()
-    twin_M[rest] = near_copies(train, [judged[i] for i in rest])
+    twin_M[rest] = near_copies(train, [judged[i] for i in rest.tolist()])
     return Leaks(twin_M, exact.exact_M)
 
 
