@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from lamina.answer import counted_flops
 from lamina.ask import Asked
 from lamina.bench.api import bench, unlike
-from lamina.bench.cost import counters, energy, flops, folder_bytes
+from lamina.bench.cost import counters, energy, folder_bytes
 from lamina.bench.inputs import encoded, one_made, real_columns
 from lamina.bench.pictures import best
 from lamina.bench.settings import Settings, check
@@ -53,11 +54,12 @@ def test_ratio_is_round_by_round() -> None:
 
 
 def test_flops_of_a_layer_are_those_of_its_matrix_product() -> None:
-    assert flops(nn.Linear(30, 7), (torch.zeros(2, 30),)) == 2 * 2 * 30 * 7
+    line = nn.Linear(30, 7)
+    assert counted_flops(lambda: line(torch.zeros(2, 30))) == 2 * 2 * 30 * 7
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     T = 5
     by_hand = 2 * T * (8 * 24 + 8 * 8 + 2 * 8 * 16) + 2 * 2 * T * T * 8
-    assert flops(layer, (torch.zeros(1, T, 8),)) == by_hand
+    assert counted_flops(lambda: layer(torch.zeros(1, T, 8))) == by_hand
 
 
 def test_energy_is_read_from_packages_and_no_part_is_counted_twice(tmp_path: Path) -> None:

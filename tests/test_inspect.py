@@ -26,6 +26,7 @@ from lamina.task import Columns, Input
 from tiny_task import Tiny, TinyRun, rows
 
 SIDE, D, K = 12, 6, 3
+COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,14 @@ def run_of(net: nn.Module, folder: Any, modality: str = "observation", shape: tu
     run = Held(folder, Vectors(modality=modality, shape=shape), data)
     run.network = Logits(net)  # type: ignore[attr-defined]
     return run
+
+
+@dataclass(frozen=True)
+class Named(Vectors):
+    """The classes have names, as files hold them."""
+
+    def encode(self, columns: Columns, mode: Any) -> dict[str, torch.Tensor]:
+        return super().encode({**columns, "label": [COLORS.index(name) for name in columns["label"]]}, mode)
 
 
 def batch_of(shape: tuple[int, ...] = (D,), count: int = 16) -> dict[str, torch.Tensor]:
@@ -126,6 +135,25 @@ def test_flops_by_formula_are_those_of_the_operators():
     found, formula, counted = layers.layers_of(Vectors(modality="image", shape=shape), Logits(Residual()).eval(), batch_of(shape))
     assert formula == counted == 2 * (9 * 4 * 1024 + 4 * 25 * 4 * 1024 + 2 * 4 * 9 * 4 * 256 + 4 * K)
     assert sum(f.parameters for f in found) == sum(p.numel() for p in Residual().parameters())
+
+
+class Attends(nn.Module):
+    """Attention over D positions of width 8, in one head, by torch's own function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(1, 24)
+        self.head = nn.Linear(8, K)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x.unsqueeze(-1)).unsqueeze(1).chunk(3, -1)
+        return self.head(nn.functional.scaled_dot_product_attention(q, k, v)[:, 0].mean(1))
+
+
+def test_flops_of_attention_are_counted_beside_those_of_layers():
+    _, formula, counted = layers.layers_of(Vectors(), Logits(Attends()).eval(), batch_of())
+    assert formula == 2 * (D * 24 + 8 * K)
+    assert counted - formula == 2 * 2 * D * D * 8  # the scores, and what they weigh
 
 
 def test_the_receptive_field_is_where_gradients_come_from():
@@ -274,6 +302,80 @@ def test_the_probe_sees_which_depth_separates_which_class():
     assert rows_[0]["accuracy"] < 0.65
     assert rows_[1]["accuracy"] == 1.0
     assert [row["separable_from"] for row in by_class] == ["clear", "clear"]
+
+
+def test_what_a_wide_layer_keeps_of_its_input_is_seen_by_the_probe():
+    """A convolution of 1x1 loses nothing: the pixels must follow linearly from what the probe is given of 40 channels."""
+    torch.manual_seed(0)
+    x = torch.rand(300, 1, 8, 8)
+    given = probes.narrowed(nn.Conv2d(1, 40, 1)(x))
+    assert given.shape[1] <= probes.WIDEST < 40 * 64
+    solved = torch.linalg.lstsq(torch.cat([given, torch.ones(300, 1)], 1).double()[:200], x.flatten(1).double()[:200]).solution
+    told = torch.cat([given, torch.ones(300, 1)], 1).double()[200:] @ solved
+    assert float((told - x.flatten(1)[200:]).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(3000,), (65, 192), (2048, 4, 4), (8, 64, 64)])
+def test_a_probe_is_never_given_more_than_it_can_take(shape):
+    given = probes.narrowed(torch.rand(4, *shape))
+    assert given.shape[0] == 4 and given.shape[1] <= probes.WIDEST and bool(given.isfinite().all())
+    torch.manual_seed(1)
+    x = torch.rand(4, *shape)
+    assert torch.equal(probes.narrowed(x)[1:], probes.narrowed(x[1:]))  # the same whatever the batch
+
+
+def test_classes_are_called_by_their_names(tmp_path):
+    parts = [examples(count, (D,), seed) for count, seed in ((200, 1), (60, 2), (60, 4))]
+    named = [{**part, "label": [COLORS[k] for k in part["label"]]} for part in parts]
+    run = Held(tmp_path, Named(modality="observation"), Data(named[0], named[1], rows(0, 3), named[2], fingerprint="given"))
+    run.network = Logits(mlp())  # type: ignore[attr-defined]
+    verdict = inspect(Asked(run, Settings(quick=True)))
+    by_class = verdict.tables["classes by depth"]
+    assert {row["class"] for row in by_class} == set(COLORS) and list(by_class[0])[:2] == ["class", "separable_from"]
+    late = [row["class"] for row in by_class if row["separable_from"] == "nowhere"]
+    assert any(", ".join(late) in line for line in verdict.sentences) if late else True
+    for row in verdict.tables["examples that excite a unit"]:
+        shown = [named[1]["label"][int(number) - 1] for number in row["rows"].split()]  # rows of the validation part, from 1
+        assert {f"{name} ({shown.count(name)})" for name in shown} == set(row["classes"].split(", "))
+        if row["depth"] == "net.4":  # what gives the logits: its units are the classes
+            assert row["unit"] in {f"{k} ({name})" for k, name in enumerate(COLORS)}
+        else:
+            assert row["unit"].isdigit()
+    assert {row["depth"] for row in verdict.tables["examples that excite a unit"]} >= {"net.0", "net.4"}
+
+
+def test_another_precision_is_told_to_change_nothing_and_an_unknown_device_is_refused(tmp_path):
+    run, settings = run_of(mlp(), tmp_path), Settings(quick=True)
+    plain, told = (inspect(Asked(run, settings, precision=precision)) for precision in ("float32", "bfloat16"))
+    assert plain.figures == told.figures
+    assert [line for line in told.warnings if line not in plain.warnings] == [
+        "everything is computed in float32: --precision bfloat16 changes nothing here"
+    ]
+    with pytest.raises(LaminaError, match="--device: expected auto or a device"):
+        inspect(Asked(run, settings, device="abacus"))
+
+
+def test_modules_that_never_run_or_know_no_examples_are_left_out(tmp_path):
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Parameter(torch.zeros(D))
+
+        def forward(self) -> torch.Tensor:
+            return self.place[None]
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spare, self.positions, self.head = nn.Linear(D, D), Positions(), nn.Linear(D, K)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x + self.positions())
+
+    verdict = inspect(Asked(run_of(Odd(), tmp_path), Settings(quick=True)))
+    assert {row["depth"] for row in verdict.tables["examples that excite a unit"]} == {"net.head"}
+    assert [row["depth"] for row in verdict.tables["probes by depth"]] == ["(the input)", "net.head"]
+    assert any("no gradient reaches net.spare.weight" in line for line in verdict.warnings)
 
 
 def test_numbers_are_judged_by_r2():

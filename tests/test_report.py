@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lamina.ask import Asked
+from lamina.ask import Asked, settings_from
 from lamina.errors import LaminaError
 from lamina.report import gather
 from lamina.report.api import report
@@ -17,6 +17,7 @@ from lamina.report.parts import interval, picture, table
 from lamina.report.requirements import judged, parsed
 from lamina.report.sections import answered, not_to_use, origin
 from lamina.report.settings import Settings, check
+from lamina.terminal import jsonable
 from lamina.verdict import Verdict, figure
 from tiny_task import TinyRun
 
@@ -140,6 +141,43 @@ def test_a_kept_verdict_is_used_and_one_of_other_weights_is_not(tmp_path: Path, 
     assert gathered(run, verbs=("bench",))["bench"].kept
     run.info["weights"] = {"w": "other"}
     assert not gathered(run, verbs=("bench",))["bench"].kept
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "flags"),
+    [
+        ("needs", {}, ""),
+        ("inspect", {"out": "made.json"}, ""),
+        ("needs", {"quick": True, "curve": False, "examples": 60}, "--no-curve --quick --examples 60"),
+    ],
+)
+def test_settings_that_are_not_the_default_ones_are_told_as_flags(verb: str, fields: dict[str, Any], flags: str) -> None:
+    assert gather.flags_of(verb, jsonable(settings_from(verb, fields))) == flags
+
+
+def test_the_page_says_with_which_settings_and_when_a_kept_verdict_was_asked(tmp_path: Path, only_evaluate: None) -> None:
+    run = TinyRun(tmp_path / "a")
+    run.folder.mkdir()
+    run.keep(Verdict("needs", sentences=("kept",)), settings_from("needs", {"curve": False}))
+    answer = gathered(run, verbs=("needs",))["needs"]
+    assert answer.kept and answer.flags == "--no-curve"
+    assert re.search(r"Asked with --no-curve on \d{4}-\d\d-\d\d \d\d:\d\d UTC\.", answered(answer))
+    run.keep(Verdict("needs", sentences=("kept",)), settings_from("needs", {}))
+    assert "Asked with" not in answered(gathered(run, verbs=("needs",))["needs"])
+
+
+def test_a_kept_quick_verdict_serves_a_quick_report_alone(
+    tmp_path: Path, only_evaluate: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = TinyRun(tmp_path / "a")
+    run.folder.mkdir()
+    run.keep(Verdict("stress", sentences=("kept",)), settings_from("stress", {"quick": True}))
+    quick = gathered(run, quick=True, verbs=("stress",))["stress"]
+    assert quick.kept and "Asked with --quick on " in answered(quick)
+    assert not gathered(run, verbs=("stress",))["stress"].kept
+    monkeypatch.setattr(gather, "asked", lambda run, verb, *_: Answer(verb, failed="the data are gone"))
+    shown = answered(gathered(run, verbs=("stress",))["stress"])
+    assert "kept" in shown and "Asked with --quick on " in shown and "could not be answered: the data are gone" in shown
 
 
 def test_confusions_are_heat_maps_and_other_tables_are_not() -> None:

@@ -230,11 +230,21 @@ def test_training_goes_on_from_a_shrunk_run(run: Run, tmp_path: Path) -> None:
     ] < 1
 
 
-@pytest.mark.parametrize("method", ["prune-channels", "distill"])
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("prune-channels", {"multiple": 1}),
+        ("prune", {}),
+        ("distill", {"student": "width=0.2"}),
+        ("distill", {"student": "width=0.2", "hints": 1.0}),
+    ],
+    ids=["prune-channels", "prune", "distill", "distill with hints"],
+)
 def test_an_interrupted_training_goes_on_to_the_same_bits(
-    run: Run, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, method: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    how = {"epochs": 0.5, "multiple": 1} if method == "prune-channels" else {"epochs": 0.5, "student": "width=0.2"}
+    """And to the same run: what served the training alone is gone from both."""
+    how = {"epochs": 0.5, **how}
     run.ask("shrink", method=method, out=str(tmp_path / "whole"), resamples=20, **how)
     step = Learner.step
 
@@ -249,6 +259,8 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     resumed = train("", resume=tmp_path / "stopped")
     one, other = (named_tensors(r.model()) for r in (Run.load(tmp_path / "whole"), resumed))
     assert one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+    assert resumed.info.get("surgeries") == Run.load(tmp_path / "whole").info.get("surgeries")
+    assert not {"passing", "teacher"} & resumed.info.keys() and not list(resumed.folder.glob("start*"))
 
 
 def test_a_teacher_is_listened_to_by_temperature_and_share() -> None:

@@ -26,9 +26,8 @@ from lamina.models.vit import ViT
 from lamina.run import load_tensors, named_tensors
 from lamina.shrink import few_bits, low_rank, select_channels, sparse
 from lamina.shrink.channels import Channels, channels_of
-from lamina.shrink.child import baked
 from lamina.shrink.narrow import narrow
-from lamina.surgery import apply
+from lamina.surgery import apply, baked
 
 COLUMNS = [{"kind": "number", "center": 0.0, "scale": 1.0, "edges": [-1.0, 0.0, 1.0], "missing": True}] * 3 + [
     {"kind": "category", "count": 3, "missing": False}

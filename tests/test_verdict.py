@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
 import lamina
-from lamina.ask import ask
+from lamina.ask import Asked, ask
 from lamina.cli import main
 from lamina.errors import LaminaError
 from lamina.flags import Word
@@ -39,17 +38,15 @@ def check(settings: Settings) -> None:
 
 
 @pytest.fixture
-def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Asked[Settings]]]:
     """A question of the name `count`, and what it was asked."""
-    asked: list[Any] = []
+    seen: list[Asked[Settings]] = []
 
-    def counted(run: Run, settings: Settings, source: Any = None, inputs: Any = (), **asking: Any) -> Verdict:
-        asked.append((settings, source, tuple(inputs), asking))
-        picture = run.pictures("count") / "it.svg"
+    def counted(asked: Asked[Settings]) -> Verdict:
+        seen.append(asked)
+        times, picture = asked.settings.times, asked.run.pictures("count") / "it.svg"
         picture.write_text("<svg/>")
-        return Verdict(
-            "count", (f"It was counted {settings.times} times.",), {"times": figure(settings.times)}, pictures={"it": picture}
-        )
+        return Verdict("count", (f"It was counted {times} times.",), {"times": figure(times)}, pictures={"it": picture})
 
     for name, content in {"settings": {"Settings": Settings, "check": check}, "api": {"count": counted}}.items():
         module = ModuleType(f"lamina.count.{name}")
@@ -60,7 +57,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     from lamina import cli
 
     monkeypatch.setitem(cli.HANDLERS, "count", cli.question)
-    yield asked
+    yield seen
 
 
 def test_a_figure_without_an_interval_is_its_own_bound_and_an_open_one_has_none():
@@ -79,15 +76,15 @@ def test_parts_are_joined_in_order_and_never_overwrite_each_other():
         joined("stress", [one, one])
 
 
-def test_a_verdict_is_kept_and_found_again(run: Run, count: list[Any]):
+def test_a_verdict_is_kept_and_found_again(run: Run, count: list[Asked[Settings]]):
     made = ask("count", run, times=2)
     kept = run.kept("count")
-    assert kept is not None and kept == made and next(iter(kept.pictures.values())).is_file()
+    assert kept is not None and kept == made and made.seconds > 0 and next(iter(kept.pictures.values())).is_file()
     assert run.kept("count", Settings(2)) is not None and run.kept("count", Settings(3)) is None
     assert str(run.folder) not in (run.folder / "report" / "count.json").read_text()  # a run may be moved
 
 
-def test_a_verdict_of_other_weights_or_damaged_is_none(run: Run, count: list[Any]):
+def test_a_verdict_of_other_weights_or_damaged_is_none(run: Run, count: list[Asked[Settings]]):
     ask("count", run)
     changed = Run(run.folder, {**run.info, "weights": {"head": "0"}}, run.task)
     assert changed.kept("count") is None and run.kept("never") is None
@@ -96,15 +93,18 @@ def test_a_verdict_of_other_weights_or_damaged_is_none(run: Run, count: list[Any
     assert run.kept("count") is None
 
 
-def test_what_was_asked_of_other_data_is_not_kept(run: Run, count: list[Any]):
+def test_what_was_asked_of_other_data_is_not_kept(run: Run, count: list[Asked[Settings]]):
     ask("count", run, times=4)
     ask("count", run, "other.csv", times=5)
     ask("count", run, inputs=["a.png"], times=6)
     assert run.kept("count").figures["times"]["value"] == 4  # type: ignore[union-attr]
-    assert count[1][1].data == "other.csv" and count[2][2] == ("a.png",)
+    assert count[1].source.data == "other.csv" and list(count[2].inputs) == ["a.png"]
+    read = run.data()
+    ask("count", run, read)
+    assert count[3].source is read  # data that is read already is not read again
 
 
-def test_settings_are_checked_by_name(run: Run, count: list[Any]):
+def test_settings_are_checked_by_name(run: Run, count: list[Asked[Settings]]):
     with pytest.raises(LaminaError, match="there is no setting 'tmes'"):
         ask("count", run, tmes=2)
     with pytest.raises(LaminaError, match="--times: expected 1 or more"):
@@ -112,9 +112,10 @@ def test_settings_are_checked_by_name(run: Run, count: list[Any]):
     assert not count
 
 
-def test_the_command_line_asks_shows_and_prints_json(run: Run, count: list[Any], capsys: pytest.CaptureFixture[str]):
+def test_the_command_line_asks_shows_and_prints_json(run: Run, count: list[Asked[Settings]], capsys: pytest.CaptureFixture[str]):
     assert main(["count", str(run.folder), "a.png", "--times", "7", "--device", "cpu"]) == 0
-    assert count[-1][0] == Settings(7) and count[-1][2] == ("a.png",) and count[-1][3]["device"] == "cpu"
+    asked = count[-1]
+    assert (asked.settings, list(asked.inputs), asked.device) == (Settings(7), ["a.png"], "cpu")
     assert "It was counted 7 times." in capsys.readouterr().out
     assert main(["count", str(run.folder), "--json"]) == 0
     assert '"times": {"value": 3.0' in capsys.readouterr().out

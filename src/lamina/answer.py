@@ -9,6 +9,7 @@ from lamina.data.columns import length, rows_of, take
 from lamina.task import Batch, Columns, Forward, Output, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 EVALUATION_BATCH = 250
@@ -109,6 +110,45 @@ def same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
         and torch.equal(a.contiguous().reshape(-1).view(torch.uint8), b.contiguous().reshape(-1).view(torch.uint8))
         for a, b in zip(some, others, strict=True)
     )
+
+
+def counted_flops(call: Callable[[], Any]) -> int:
+    """Floating-point operations of what `call` computes, 2 a multiply-add: matrix products and convolutions, as they run.
+
+    Attention is counted as the matrix products that it is made of: of its fused kernel on a processor, and of the one of
+    `nn.TransformerEncoder`, torch's counter knows nothing.
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        # With gradients on: without, the counter stumbles over a module that returns a view of its own parameter.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            call()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops()
+
+
+def class_names(task: Task, columns: Columns, label_N: np.ndarray, classes: int) -> list[str]:
+    """Names of the K classes: of the column whose values stand one to one with the class numbers; else the numbers."""
+    import numpy as np
+
+    for name, column in columns.items():
+        if name in task.asks or name == "path":
+            continue
+        values = [column[i] for i in range(len(label_N))]
+        if not values or not isinstance(values[0], (str, int, np.str_, np.integer)):
+            continue
+        pairs = {(int(k), str(v)) for k, v in zip(label_N.tolist(), values, strict=True)}
+        if len(pairs) == len({k for k, _ in pairs}) == len({v for _, v in pairs}):
+            named = dict(pairs)
+            return [named.get(k, str(k)) for k in range(classes)]
+    return [str(k) for k in range(classes)]
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -17,6 +17,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -279,10 +280,11 @@ class Run:
         return data
 
     def keep(self, verdict: Verdict, settings: Any) -> None:
-        """Write `verdict` beside the weights that it speaks of, with the settings that it was made with."""
+        """Write `verdict` beside the weights that it speaks of, with the settings that it was made with, and when."""
         folder = self.folder / "report"
         folder.mkdir(exist_ok=True)
-        about = {"weights": self.fingerprint(), "settings": jsonable(settings), "lamina": versions()["lamina"]}
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        about = {"weights": self.fingerprint(), "settings": jsonable(settings), "when": when, "lamina": versions()["lamina"]}
         write_json(folder / f"{verdict.verb}.json", {**about, **verdict.as_json(beside=folder)})
 
     def kept(self, verb: str, settings: Any = None) -> Verdict | None:
@@ -294,6 +296,14 @@ class Run:
             return Verdict.of_json(written, path.parent) if fits else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # absent or damaged: it can be made again
+
+    def kept_about(self, verb: str) -> dict[str, Any]:
+        """How the last verdict of `verb` was made: its `settings`, and `when` (ISO 8601); empty where that is not known."""
+        try:
+            written = read_json(self.folder / "report" / f"{verb}.json")
+            return {name: written[name] for name in ("settings", "when") if written.get(name)}
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     def pictures(self, verb: str) -> Path:
         """The folder for the pictures of `verb`, made where it is absent."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lamina.errors import LaminaError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def surgeons() -> dict[str, Callable[..., None]]:
@@ -31,6 +31,13 @@ def surgeons() -> dict[str, Callable[..., None]]:
         "sparse": sparse,
         "projector": projector,
     }
+
+
+def baked(tensors: Mapping[str, Tensor], without: str) -> dict[str, Tensor]:
+    """`tensors` with what was held at zero (`sparse`) as zeros, and without those that have `without` in their name."""
+    held = {name: name.removesuffix("held") + "weight" for name in tensors if name.endswith(".held")}
+    made = {**tensors, **{weight: tensors[weight] * tensors[name] for name, weight in held.items()}}
+    return {name: tensor for name, tensor in made.items() if without not in name.split(".")}
 
 
 def apply(model: nn.Module, surgeries: Sequence[Mapping[str, Any]]) -> nn.Module:

@@ -133,7 +133,8 @@ def _show_table(heading: str, rows: list[dict[str, Any]]) -> None:
     shown = rows[:LONGEST]
     headers = list(rows[0])
     widths = [3 + max(len(str(h)), *(len(figure(row.get(h))) for row in shown)) for h in headers]
-    left_out = [f"{len(rows) - LONGEST} more rows"] if len(rows) > LONGEST else []
+    more = len(rows) - LONGEST
+    left_out = [f"{more} more row{'' if more == 1 else 's'}"] if more > 0 else []
     if sum(widths) > WIDTH and len(rows) < min(4, len(headers)):
         print_table(
             [headers[0], *(str(row.get(headers[0])) for row in rows)],

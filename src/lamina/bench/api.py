@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.bench.cost import energy, flops, folder_bytes
+from lamina.answer import counted_flops
+from lamina.bench.cost import energy, folder_bytes
 from lamina.bench.fresh import started
 from lamina.bench.inputs import encoded, made, real_columns
 from lamina.bench.pictures import pareto
@@ -118,7 +119,7 @@ def measured(variants: list[Variant], batch_of: Any, settings: Settings, skipped
         row["throughput_per_s"] = row["by_batch"][row["best_batch"]]
         used = energy(lambda v=variant: v.forward(*one), max(20, settings.answers // 5), settings.watts_per_core)
         row |= {"energy_mj_per_answer": figure(used.millijoules), "energy_how": used.how, "estimated": used.estimated}
-        row["flops"] = figure(flops(variant.model, one) if variant.model is not None else None)
+        row["flops"] = figure(counted_flops(lambda m=variant.model: m(*one)) if variant.model is not None else None)
         row["parameters"] = figure(variant.parameters)
         row["size_mb"] = figure(folder_bytes(variant.files) / 1e6)
         if variant.model is None:

@@ -1,7 +1,4 @@
-"""What one answer costs beyond time: arithmetic, size on disk, energy.
-
-FLOPs are those of `torch.utils.flop_counter`: a multiplication and an addition count two; operations of elements count none.
-"""
+"""What one answer costs beyond time: size on disk, energy."""
 
 from __future__ import annotations
 
@@ -9,10 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -24,23 +17,6 @@ class Energy:
     millijoules: float
     how: str
     estimated: bool
-
-
-def flops(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """Floating-point operations of one forward. Attention is counted as the matrix products that it is made of."""
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one fused kernel that the counter knows nothing of
-    try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(*inputs)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops()
 
 
 def folder_bytes(files: list[Path]) -> int:

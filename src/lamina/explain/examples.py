@@ -59,7 +59,7 @@ def own_data(run: Run) -> Data | str:
 
 
 def examples(
-    run: Run, settings: Settings, source: Source | None, inputs: Sequence[Any], own: Data | str
+    run: Run, settings: Settings, source: Source | Data | None, inputs: Sequence[Any], own: Data | str
 ) -> tuple[Columns, list[str], str]:
     """(columns, a name for each row, where they are from). Files that cannot be read are told by LaminaError."""
     if inputs:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lamina.answer import class_names, to_device
 from lamina.data.columns import length, take
 from lamina.errors import LaminaError
 from lamina.evaluate import examples_of
@@ -19,6 +20,7 @@ from lamina.inspect.settings import Settings
 from lamina.modalities.words import cut, split_words
 from lamina.task import Batch, Columns, Task
 from lamina.terminal import progress
+from lamina.train.precision import pick_device
 from lamina.verdict import Verdict, figure, joined
 
 if TYPE_CHECKING:
@@ -38,56 +40,74 @@ SHARED, QUOTES, QUOTED = 3, 3, 90
 def inspect(asked: Asked[Settings]) -> Verdict:
     """Layers, units, gradients and depths of the run, seen on its own validation examples or on `source`.
 
-    Works in float32 on the CPU, and in float64 where gradients are checked, whatever `device` and `precision` say: the
-    figures then mean the same on every machine. Raises LaminaError for too few examples.
+    Works in float32 whatever `precision` says, which a warning tells then; gradients are checked in float64 on the CPU,
+    and layers counted there. Raises LaminaError for too few examples.
     """
     run, settings = asked.run, asked.settings
     if settings.quick:
         settings = replace(settings, **{name: min(most, getattr(settings, name)) for name, most in QUICK.items()})
-    learned, judged = _examples(run, asked.source, settings)
+    where = pick_device(asked.device)
+    learned, judged, rows = _examples(run, asked.source, settings)
     task, model = run.task, run.model()
     size = asked.at_once(BATCH)
-    seen, told = _batches(task, judged, size), _batches(task, learned, size)
+    seen, told = (_batches(task, columns, size, where) for columns in (judged, learned))
+    names = _class_names(task, learned, told, seen)
     few = task.encode(take(judged, range(min(settings.checked, length(judged)))), "evaluate")
     folder = run.pictures("inspect")
     parts = []
     learns = sum(p.requires_grad for p in model.parameters())
     with progress("inspecting", 5 + learns) as advance:
         parts.append(_layers(task, model, few))
+        model = model.to(where)
         advance(1)
         parts.append(_units(task, model, seen))
         advance(1)
         parts.append(_gradients(task, model, seen[0], few, settings, folder, advance))
-        parts.append(_depths(task, model, told, seen, settings, folder))
+        parts.append(_depths(task, model, told, seen, names, settings, folder))
         advance(1)
-        parts.append(_exciting(task, model, seen, judged, settings, folder))
+        parts.append(_exciting(task, model, seen, judged, rows, names, settings, folder))
         advance(2)
     whole = joined("inspect", parts)
     order = sorted(range(len(parts)), key=lambda i: (not parts[i].warnings, i))  # what is wrong comes first
     sentences = tuple(line for i in order for line in parts[i].sentences)
-    return replace(whole, sentences=sentences)
+    warnings = whole.warnings
+    if asked.precision not in (None, "auto", "float32"):
+        warnings = (*warnings, f"everything is computed in float32: --precision {asked.precision} changes nothing here")
+    return replace(whole, sentences=sentences, warnings=warnings)
 
 
-def _examples(run: Run, source: Any, settings: Settings) -> tuple[Columns, Columns]:
-    """Examples to learn probes from, and to judge on: training and validation part, or halves where there are none."""
+def _examples(run: Run, source: Any, settings: Settings) -> tuple[Columns, Columns, np.ndarray]:
+    """Examples to learn probes from, those to judge on, and the rows of the latter in their part, from 1.
+
+    Training and validation part, or halves where there are none.
+    """
     columns, _, data = examples_of(run, source, None)
     generator = np.random.default_rng(settings.seed)
-    learned, judged = data.train, data.valid
+    learned, judged, places = data.train, data.valid, np.arange(length(data.valid))
     if length(learned) < 10 or length(judged) < 10:
         order = generator.permutation(length(columns))
-        learned, judged = take(columns, order[::2]), take(columns, order[1::2])
+        learned, judged, places = take(columns, order[::2]), take(columns, order[1::2]), order[1::2]
     if length(judged) < 1:
         raise LaminaError(f"inspect: expected 2 examples or more to look at; got {length(columns)}")
-    chosen = []
-    for part, most in ((learned, settings.probe_examples), (judged, settings.examples)):
-        chosen.append(take(part, np.sort(generator.permutation(length(part))[:most])))
-    return chosen[0], chosen[1]
+    first, second = (
+        np.sort(generator.permutation(length(part))[:most])
+        for part, most in ((learned, settings.probe_examples), (judged, settings.examples))
+    )
+    return take(learned, first), take(judged, second), places[second] + 1
 
 
-def _batches(task: Task, columns: Columns, size: int) -> list[Batch]:
-    return [
-        task.encode(take(columns, range(i, min(i + size, length(columns)))), "evaluate") for i in range(0, length(columns), size)
-    ]
+def _batches(task: Task, columns: Columns, size: int, device: torch.device) -> list[Batch]:
+    starts = range(0, length(columns), size)
+    some = (take(columns, range(start, min(start + size, length(columns)))) for start in starts)
+    return [to_device(task.encode(rows, "evaluate"), device) for rows in some]
+
+
+def _class_names(task: Task, learned: Columns, told: list[Batch], seen: list[Batch]) -> list[str]:
+    """What the classes are called, by number; empty where labels are no classes."""
+    labels = [probes.labels_of(task, batches) for batches in (told, seen)]
+    if any(label_N is None or not np.issubdtype(label_N.dtype, np.integer) or label_N.min() < 0 for label_N in labels):
+        return []
+    return class_names(task, learned, labels[0], 1 + max(int(label_N.max()) for label_N in labels))  # type: ignore[arg-type, union-attr]
 
 
 def _layers(task: Task, model: nn.Module, batch: Batch) -> Verdict:
@@ -115,7 +135,7 @@ def _layers(task: Task, model: nn.Module, batch: Batch) -> Verdict:
         "inspect", (words,),
         {
             "parameters": figure(parameters), "flops": figure(counted), "flops_by_formula": figure(formula),
-            "activation_bytes": figure(held), "receptive_field_px": figure(deepest),
+            "activation_bytes": figure(held), **({} if deepest is None else {"receptive_field_px": figure(deepest)}),
         },
         {"layers": rows}, skipped=skipped,
     )  # fmt: skip
@@ -184,15 +204,17 @@ def _gradients(task: Task, model: nn.Module, batch: Batch, few: Batch, settings:
     return Verdict("inspect", (told, words), figures, {**tables, "numerical check of gradients": checked}, shown, tuple(warnings))
 
 
-def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], settings: Settings, folder: Path) -> Verdict:
-    names = trace.spaced(trace.blocks(model))
-    learned, labels_N = probes.activations(task, model, names, told)
-    judged, truth_M = probes.activations(task, model, names, seen)
+def _depths(
+    task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], classes: list[str], settings: Settings, folder: Path
+) -> Verdict:
+    labels_N, truth_M = (probes.labels_of(task, batches) for batches in (told, seen))
     if labels_N is None or truth_M is None:
         return Verdict("inspect", skipped={"probes by depth": "a label is not one class or one number an example"})
     if len(np.unique(labels_N)) < 2:
         return Verdict("inspect", skipped={"probes by depth": "the training examples all have one label"})
-    rows, by_class = probes.probe(learned, labels_N, judged, truth_M, settings.confidence, settings.seed)
+    depths = trace.spaced(trace.blocks(model))
+    learned, judged = (probes.activations(task, model, depths, batches) for batches in (told, seen))
+    rows, by_class = probes.probe(learned, labels_N, judged, truth_M, settings.confidence, settings.seed, classes)
     metric = "accuracy" if "accuracy" in rows[0] else "r2"
     first, last, best = rows[0], rows[-1], max(rows, key=lambda row: row[metric])
     words = (
@@ -219,44 +241,58 @@ def _depths(task: Task, model: nn.Module, told: list[Batch], seen: list[Batch], 
     )  # fmt: skip
 
 
-def _of_texts(task: Task, name: str, found: dict[int, list[int]], judged: Columns) -> list[dict[str, Any]]:
-    """A row a unit: the first of the texts that excite it, and what most of them share that texts at large lack."""
-    texts = [str(text) for text in judged[task.asks[0]]]
+def _of_texts(judged: Columns, column: str, places: list[int]) -> dict[str, Any]:
+    """Of the texts that excite a unit, the first as they are, and what most of them share that texts at large lack."""
+    texts = [str(text) for text in judged[column]]
     inside = [{text[a:b].casefold() for a, b in split_words(text)} for text in texts]
-    rows = []
-    for unit, places in found.items():
-        here = Counter(word for i in places for word in inside[i] if any(c.isalnum() for c in word))
-        whole = Counter(word for words in inside for word in words)
-        # How much more often than by chance, times in how many: one text's own word is no pattern.
-        lifted = {w: n * math.log((n / len(places)) / (whole[w] / len(texts))) for w, n in here.items() if n > 1}
-        shared = sorted((w for w in lifted if lifted[w] > 0), key=lambda w: (-lifted[w], w))[:SHARED]
-        quoted = {f"text {k}": cut(texts[i], QUOTED) for k, i in enumerate(places[:QUOTES], start=1)}
-        rows.append({"depth": name, "unit": unit, "words": ", ".join(shared) or None, **quoted})
-    return rows
+    here = Counter(word for i in places for word in inside[i] if any(c.isalnum() for c in word))
+    whole = Counter(word for words in inside for word in words)
+    # How much more often than by chance, times in how many: one text's own word is no pattern.
+    lifted = {w: n * math.log((n / len(places)) / (whole[w] / len(texts))) for w, n in here.items() if n > 1}
+    shared = sorted((w for w in lifted if lifted[w] > 0), key=lambda w: (-lifted[w], w))[:SHARED]
+    quoted = {f"text {k}": cut(texts[i], QUOTED) for k, i in enumerate(places[:QUOTES], start=1)}
+    return {"words": ", ".join(shared) or None, **quoted}
 
 
-def _exciting(task: Task, model: nn.Module, seen: list[Batch], judged: Columns, settings: Settings, folder: Path) -> Verdict:
+def _exciting(
+    task: Task, model: nn.Module, seen: list[Batch], judged: Columns, rows: np.ndarray, classes: list[str], settings: Settings,
+    folder: Path,
+) -> Verdict:  # fmt: skip
     spec = task.inputs[0]
     image = spec.modality == "image" and seen[0][spec.name].dim() == 4
-    whole = torch.cat([batch[spec.name] for batch in seen]) if image else None  # other inputs vary in size
+    whole = torch.cat([batch[spec.name].cpu() for batch in seen]) if image else None  # other inputs vary in size
+    labels_N = probes.labels_of(task, seen) if classes else None
     names = [name for name in trace.spaced(trace.blocks(model), 4) if name]
     tables, shown = [], {}
     low = float(spec.low) if isinstance(spec.low, (int, float)) else 0.0
     high = float(spec.high) if isinstance(spec.high, (int, float)) else 1.0
     for name in names:
         found = excite.exciting(task, model, name, seen, settings.units, SHOWN)
-        if spec.modality == "text":
-            tables += _of_texts(task, name, found, judged)
-        else:
-            tables += [{"depth": name, "unit": unit, "examples": " ".join(map(str, rows))} for unit, rows in found.items()]
+        named = bool(classes) and excite.is_answer(task, model, name, seen[0])
+        units = [f"{unit} ({classes[unit]})" if named and unit < len(classes) else str(unit) for unit in found]
+        for unit, places in zip(units, found.values(), strict=True):
+            row: dict[str, Any] = {"depth": name, "unit": unit}
+            if labels_N is not None:
+                row["classes"] = _counted([classes[k] for k in labels_N[places]])
+            if spec.modality == "text":
+                row |= _of_texts(judged, task.asks[0], places)
+            tables.append({**row, "rows": " ".join(map(str, rows[places]))})
         if whole is None or not found:
             continue
-        file = name.replace(".", "_")
-        grid = [[whole[i].numpy() for i in rows] for rows in found.values()]
-        shown[f"examples that excite {name}"] = pictures.grid(grid, folder / f"examples_{file}.png", low, high)
+        file, order = name.replace(".", "_"), ", ".join(units)
+        grid = [[whole[i].numpy() for i in places] for places in found.values()]
+        shown[f"examples that excite {name}, from the top units {order}"] = pictures.grid(
+            grid, folder / f"examples_{file}.png", low, high
+        )
         if settings.steps and len(seen[0][spec.name]) >= len(found):
             made, _ = excite.maximizing(task, model, name, list(found), seen[0], settings.steps, settings.seed)
-            row = [[picture.numpy() for picture in made]]
-            shown[f"pictures made to excite {name}"] = pictures.grid(row, folder / f"made_{file}.png", low, high)
+            shown[f"pictures made to excite {name}, from the left units {order}"] = pictures.grid(
+                [[x.cpu().numpy() for x in made]], folder / f"made_{file}.png", low, high
+            )
     skipped = {} if image else {"pictures that excite a unit": f"an input of modality {spec.modality} is no picture"}
     return Verdict("inspect", tables={"examples that excite a unit": tables}, pictures=shown, skipped=skipped)
+
+
+def _counted(names: list[str]) -> str:
+    """Names with how often each occurs, the most frequent first."""
+    return ", ".join(f"{name} ({count})" for name, count in Counter(names).most_common())

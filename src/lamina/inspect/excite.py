@@ -30,12 +30,17 @@ def by_unit(x: Tensor) -> Tensor:
 
 
 def exciting(task: Task, model: nn.Module, name: str, batches: list[Batch], units: int, most: int) -> dict[int, list[int]]:
-    """{unit: the indices of the `most` examples that excite it most}, for the `units` units that vary most."""
+    """{unit: the indices of the `most` examples that excite it most}, for the `units` units that vary most.
+
+    Empty for a module that did not run, or whose output does not lead with the examples.
+    """
     with torch.no_grad(), watched(model, [name]) as seen:
         parts = []
         for batch in batches:
             task.outputs(model, batch)
             x = batch[task.inputs[0].name]
+            if name not in seen or len(seen[name]) != len(x):
+                return {}
             is_text = task.inputs[0].modality == "text" and x.dim() == 2
             parts.append(by_unit(of_tokens(seen[name], x != 0) if is_text else seen[name]).float().cpu())
     said_BU = torch.cat(parts)
@@ -43,6 +48,13 @@ def exciting(task: Task, model: nn.Module, name: str, batches: list[Batch], unit
         return {}
     chosen = said_BU.std(0).argsort(descending=True)[:units].tolist()
     return {u: said_BU[:, u].argsort(descending=True)[:most].tolist() for u in chosen}
+
+
+def is_answer(task: Task, model: nn.Module, name: str, batch: Batch) -> bool:
+    """Whether the module of that name gives the `logits`: its units are the classes then."""
+    with torch.no_grad(), watched(model, [name]) as seen:
+        said = task.outputs(model, batch)
+    return isinstance(said, dict) and "logits" in said and said["logits"] is seen.get(name)
 
 
 def smoothed(x_BCHW: Tensor) -> Tensor:
@@ -62,7 +74,7 @@ def maximizing(task: Task, model: nn.Module, name: str, units: list[int], batch:
     low, high = float(spec.low or 0), float(spec.high if spec.high is not None else 1)  # type: ignore[arg-type]
     batch = {key: value[: len(units)] for key, value in batch.items()}
     generator = torch.Generator().manual_seed(seed)
-    start = torch.rand(batch[spec.name].shape, generator=generator) * 0.2 + 0.4
+    start = (torch.rand(batch[spec.name].shape, generator=generator) * 0.2 + 0.4).to(batch[spec.name].device)
     x = (low + (high - low) * start).requires_grad_()
     places = torch.arange(len(units))
 

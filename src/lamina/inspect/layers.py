@@ -1,8 +1,8 @@
 """Layer by layer: output shape, parameters, FLOPs, memory of activations, receptive field.
 
-FLOPs are computed twice: by formula from the module and its shapes, and by `torch.utils.flop_counter.FlopCounterMode`
-from the operators that ran (2 a multiply-add, products and convolutions only, as that counter does). Where the two
-differ, the rest is arithmetic that no layer holds, such as the scores of attention.
+FLOPs are computed twice: by formula from the module and its shapes, and by `torch.utils.flop_counter` from the operators
+that ran (2 a multiply-add, products and convolutions only, as that counter does). Where the two differ, the rest is
+arithmetic that no layer holds, such as the scores of attention.
 
 The receptive field (Dumoulin and Visin 2016, arXiv:1603.07285) is carried along every tensor: r + d (k - 1) j after a
 kernel k of dilation d, where j is the product of strides; a sum of branches sees what the widest branch sees.
@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
+from lamina.answer import counted_flops
 from lamina.inspect.trace import first_tensor
 from lamina.task import Batch, Task
 
@@ -131,9 +131,8 @@ def layers_of(task: Task, model: nn.Module, batch: Batch) -> tuple[list[Layer], 
     finally:
         for handle in handles:
             handle.remove()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        task.outputs(model, batch)
-    return layers, sum(layer.flops or 0 for layer in layers), counter.get_total_flops() // examples
+    counted = counted_flops(lambda: task.outputs(model, batch))
+    return layers, sum(layer.flops or 0 for layer in layers), counted // examples
 
 
 def flops_of(module: nn.Module, said: Tensor, examples: int) -> int | None:

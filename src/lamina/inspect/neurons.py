@@ -49,7 +49,7 @@ class Units(TorchDispatchMode):
     def add(self, key: str, kind: str, said: Tensor) -> None:
         values_CP = said.movedim(units_at(said), 0).flatten(1)
         quiet_CP, flat_CP = ends(kind, values_CP)
-        sums = [quiet_CP.sum(1), flat_CP.sum(1), values_CP.double().sum(1)]
+        sums = [quiet_CP.sum(1).cpu(), flat_CP.sum(1).cpu()]
         row = self.found.setdefault(key, {"kind": kind, "count": 0, "sums": [torch.zeros_like(s) for s in sums]})
         row["count"] += values_CP.shape[1]
         row["sums"] = [a + b for a, b in zip(row["sums"], sums, strict=True)]
@@ -87,7 +87,7 @@ def units_of(task: Task, model: nn.Module, batches: Iterable[Batch]) -> list[dic
                 task.outputs(model, batch)
     rows = []
     for key, row in units.found.items():
-        quiet_C, flat_C, _ = row["sums"]
+        quiet_C, flat_C = row["sums"]
         dead_C, saturated_C = quiet_C == row["count"], flat_C >= SATURATED * row["count"]
         rows.append(
             {

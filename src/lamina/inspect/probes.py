@@ -1,19 +1,19 @@
 """What each depth knows: a linear probe on the activations of each (Alain and Bengio 2016, arXiv:1610.01644).
 
 The probe is ridge regression, onto one column a class (the greatest wins) or onto the number to be told, on activations
-that are pooled where they are large and standardized by the training examples. Its penalty is the one of least
+that are narrowed where they are wide and standardized by the training examples. Its penalty is the one of least
 leave-one-out error, in closed form (PRESS, Allen 1974): residual / (1 - leverage). It learns from training examples and is
 judged on validation examples.
 
 The input of a text is how often each token stands in it; its activations are means over tokens, padding left out.
 
-Legend: B, N examples, T tokens, D features, K classes or 1.
+Legend: B, N examples, T tokens, V values, D features, K classes or 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -25,21 +25,28 @@ from lamina.inspect.trace import first_tensor, watched
 from lamina.task import Batch, Task
 
 WIDEST = 1024
-"""Features of a probe; what is larger is pooled."""
+"""Features of a probe; what is wider is narrowed."""
 PENALTIES = 10.0 ** np.arange(-2, 6)
 LEARNED = 0.9
 """Recall and precision from which a class counts as separable at a depth: a probe that says one class always has its recall."""
 
 
-def pooled(x: Tensor) -> Tensor:
-    """(B, ...) -> (B, D) float32, D at most WIDEST where means over positions can bring it there."""
-    x = x.detach().float()
-    if x[0].numel() > WIDEST and x.dim() == 4:
-        side = next((s for s in (4, 2) if x.shape[1] * s * s <= WIDEST), 1)
-        x = nn.functional.adaptive_avg_pool2d(x, side)
-    elif x[0].numel() > WIDEST and x.dim() == 3:
-        x = torch.cat([x.mean(1), x[:, 0]], 1)  # the mean of the tokens, and the first, which may answer for all
-    return torch.nan_to_num(x.flatten(1)[:, : 4 * WIDEST])
+def narrowed(x: Tensor) -> Tensor:
+    """(B, ...) -> (B, D) float32, D at most WIDEST: as it is where that is enough, else half means over positions, half hashed.
+
+    Means alone would hide what a wide layer knows of places: beside its input it would seem to have forgotten them.
+    """
+    x = torch.nan_to_num(x.detach().float())
+    if x[0].numel() <= WIDEST:
+        return x.flatten(1)
+    half = WIDEST // 2
+    means = x.new_zeros(len(x), 0)
+    if x.dim() == 4:
+        side = next((s for s in (4, 2) if x.shape[1] * s * s <= half), 1)
+        means = nn.functional.adaptive_avg_pool2d(x, side).flatten(1)
+    elif x.dim() == 3:
+        means = torch.cat([x.mean(1), x[:, 0]], 1)  # the mean of the tokens, and the first, which may answer for all
+    return torch.cat([hashed(part, half) if part.shape[1] > half else part for part in (means, x.flatten(1))], 1)
 
 
 def of_tokens(x: Tensor, inside_BT: Tensor) -> Tensor:
@@ -52,14 +59,31 @@ def of_tokens(x: Tensor, inside_BT: Tensor) -> Tensor:
 def bag_of_tokens(x_BT: Tensor) -> Tensor:
     """How often each token stands in a text (B, WIDEST): what can be told from words without their order. Ids beyond WIDEST
     share a column."""
-    counts = torch.zeros(len(x_BT), WIDEST)
+    counts = torch.zeros(len(x_BT), WIDEST, device=x_BT.device)
     return counts.scatter_add_(1, x_BT % WIDEST, (x_BT != 0).float())
 
 
-def activations(task: Task, model: nn.Module, names: list[str], batches: Iterable[Batch]) -> tuple[dict[str, np.ndarray], Any]:
-    """{depth: (N, D)}, the input first, and the labels (N,) as an array; None where a label is no number an example."""
+def hashed(x_BV: Tensor, width: int) -> Tensor:
+    """(B, width): sums of the values, each with a sign, in places drawn once for every V.
+
+    Inner products are kept up to a noise of 1 / sqrt(width) (Weinberger et al. 2009, "Feature Hashing", arXiv:0902.2206).
+    """
+    generator = torch.Generator().manual_seed(x_BV.shape[1])
+    place_V = torch.randint(width, (x_BV.shape[1],), generator=generator)
+    sign_V = torch.randint(2, (x_BV.shape[1],), generator=generator) * 2.0 - 1
+    return x_BV.new_zeros(len(x_BV), width).index_add_(1, place_V.to(x_BV.device), x_BV * sign_V.to(x_BV.device))
+
+
+def labels_of(task: Task, batches: Iterable[Batch]) -> np.ndarray | None:
+    """The labels (N,), whole numbers where they are classes; None where a label is no number an example."""
+    found = [batch[task.labels[0]].cpu() for batch in batches] if task.labels else []
+    whole = torch.cat(found) if found else None
+    return None if whole is None or whole[0].numel() != 1 else whole.flatten().numpy()
+
+
+def activations(task: Task, model: nn.Module, names: list[str], batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+    """{depth: (N, D)}, the input first."""
     held: dict[str, list[Tensor]] = {}
-    labels = []
     with torch.no_grad(), watched(model, names) as seen:
         for batch in batches:
             seen.clear()
@@ -69,14 +93,8 @@ def activations(task: Task, model: nn.Module, names: list[str], batches: Iterabl
             raw = bag_of_tokens(x) if is_text else first_tensor(x.float())
             for name, tensor in {"(the input)": raw, **seen}.items():
                 if tensor is not None and tensor.dim() > 1 and len(tensor) == len(x):
-                    held.setdefault(name, []).append(pooled(of_tokens(tensor, x != 0) if is_text else tensor))
-            labels += [batch[task.labels[0]]] if task.labels else []
-    whole = torch.cat(labels) if labels else None
-    if whole is not None and whole.dim() > 1 and whole[0].numel() > 1:
-        whole = None
-    return {
-        name: torch.cat(parts).numpy() for name, parts in held.items()
-    }, whole.flatten().numpy() if whole is not None else None
+                    held.setdefault(name, []).append(narrowed(of_tokens(tensor, x != 0) if is_text else tensor).cpu())
+    return {name: torch.cat(parts).numpy() for name, parts in held.items()}
 
 
 def ridge(x_ND: np.ndarray, y_NK: np.ndarray, judged_MD: np.ndarray) -> np.ndarray:
@@ -111,11 +129,12 @@ def wilson(share: float, count: int, confidence: float) -> tuple[float, float]:
 
 def probe(
     learned: dict[str, np.ndarray], labels_N: np.ndarray, judged: dict[str, np.ndarray], truth_M: np.ndarray, confidence: float,
-    seed: int = 0,
+    seed: int = 0, names: Sequence[str] = (),
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # fmt: skip
     """Rows by depth, and for classes a row a class: recall by depth, and the depth from which it is separable.
 
-    Whole-numbered labels are classes; others are numbers, judged by R2 with the interval of a bootstrap.
+    Whole-numbered labels are classes, called by their `names` (K,) where those are given; others are numbers, judged by R2
+    with the interval of a bootstrap.
     """
     rows: list[dict[str, Any]] = []
     recalls: dict[str, np.ndarray] = {}
@@ -140,7 +159,7 @@ def probe(
     for place, k in enumerate(classes if is_class else ()):
         depths = {name: float(recall[place]) for name, recall in recalls.items()}
         first = next((n for n, recall in depths.items() if min(recall, precisions[n][place]) >= LEARNED), None)
-        by_class.append({"class": int(k), **depths, "separable_from": first or "nowhere"})
+        by_class.append({"class": names[k] if names else int(k), "separable_from": first or "nowhere", **depths})
     return rows, by_class
 
 

@@ -6,12 +6,12 @@ Legend: N training examples, M judged ones, K classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lamina.answer import class_names
 from lamina.data.columns import length, take
 from lamina.data.near_texts import same_texts
 from lamina.data.source import Data
@@ -286,18 +286,3 @@ def cells(task: Task, columns: Columns, row: int) -> dict[str, Any]:
         return {}
     found = [(name, columns[name][row]) for name in task.asks[:CELLS] if name in columns]
     return {"cells": ", ".join(f"{name} {v:.4g}" if isinstance(v, (float, np.floating)) else f"{name} {v}" for name, v in found)}
-
-
-def class_names(task: Task, columns: Columns, label_N: np.ndarray, classes: int) -> Sequence[str]:
-    """Names of the K classes: of the column whose values stand one to one with the class numbers; else the numbers."""
-    for name, column in columns.items():
-        if name in task.asks or name == "path":
-            continue
-        values = [column[i] for i in range(len(label_N))]
-        if not isinstance(values[0], (str, int, np.str_, np.integer)):
-            continue
-        pairs = {(int(k), str(v)) for k, v in zip(label_N.tolist(), values, strict=True)}
-        if len(pairs) == len({k for k, _ in pairs}) == len({v for _, v in pairs}):
-            named = dict(pairs)
-            return [named.get(k, str(k)) for k in range(classes)]
-    return [str(k) for k in range(classes)]

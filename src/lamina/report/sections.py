@@ -38,9 +38,13 @@ def answered(answer: Answer) -> str:
     pictures = "".join(parts.picture(title, path) for title, path in drawn.items())
     tables = "".join(f"<h3>{escape(title)}</h3>{parts.table(rows)}" for title, rows in verdict.tables.items() if rows)
     skipped = "".join(f"<li><b>{escape(what)}</b>: {escape(why)}</li>" for what, why in verdict.skipped.items())
-    when = f"answered before, in {duration(verdict.seconds)}" if answer.kept else f"answered in {duration(verdict.seconds)}"
+    day = f" on {answer.when}" if answer.when else ""
+    when = f"answered before{day}, in" if answer.kept else "answered in"
+    how = f"Asked with {answer.flags}{day}." if answer.flags else ""
+    how += f" Asked again now, it could not be answered: {answer.left_out}" if answer.left_out else ""
     return (
-        parts.paragraphs(verdict.sentences)
+        (f"<p class=quiet>{escape(how)}</p>" if how else "")
+        + parts.paragraphs(verdict.sentences)
         + parts.warnings(verdict.warnings)
         + texts
         + f"<div class=pictures>{pictures}</div>"
@@ -49,7 +53,7 @@ def answered(answer: Answer) -> str:
         )
         + parts.details("Tables", tables, answer.verb == "evaluate")
         + parts.details("What was left out", f"<ul>{skipped}</ul>" if skipped else "")
-        + f"<p class=quiet>{escape(when)}</p>"
+        + f"<p class=quiet>{escape(f'{when} {duration(verdict.seconds)}')}</p>"
     )
 
 

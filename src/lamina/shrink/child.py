@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from lamina.data.source import Data
 from lamina.errors import LaminaError
-from lamina.run import Run, load_tensors, named_tensors
+from lamina.run import Run, named_tensors
 from lamina.shrink.settings import Settings
-from lamina.surgery import apply
 from lamina.task import Task
 from lamina.train.api import START, alternatives, beginning, learned
 from lamina.train.log import Voice
@@ -86,7 +85,8 @@ def finished_child(
         "recipe",
     )
     info = {name: run.info[name] for name in kept if name in run.info}
-    child = Run.create(folder, {**info, "status": "finished", **lineage(run, settings, surgeries)}, run.task)
+    listed = [*run.info.get("surgeries", []), *surgeries]
+    child = Run.create(folder, {**info, "status": "finished", **lineage(run, settings, listed)}, run.task)
     if model is not None:
         child.save_weights(model)
     return child
@@ -94,11 +94,10 @@ def finished_child(
 
 def lineage(run: Run, settings: Settings, surgeries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The entries of run.json that say where a run comes from; an empty list of surgeries is left out."""
-    listed = [*run.info.get("surgeries", []), *surgeries]
     return {
         "parent": parent_of(run),
         "shrink": dataclasses.asdict(dataclasses.replace(settings, out=None)),
-        **({"surgeries": listed} if listed else {}),
+        **({"surgeries": list(surgeries)} if surgeries else {}),
     }
 
 
@@ -113,8 +112,13 @@ def trained_child(
     device: str = "auto",
     precision: str | None = None,
     teacher: Mapping[str, Any] | None = None,
+    passing: str | None = None,
 ) -> Run:
-    """Train `task` on `data` with `surgeries`, from the weights of `model`, or from new ones with a `teacher`."""
+    """Train `task` on `data` with `surgeries`, from the weights of `model`, or from new ones with a `teacher`.
+
+    With `passing`, the surgeries serve the training alone: when it ends, resumed or not, they go, and with them the tensors
+    that have `passing` in their names.
+    """
     began = time.monotonic()
     own = task.recipe(data) if teacher or "recipe" not in run.info else Recipe(**run.info["recipe"])
     recipe = recipe_of(own, settings, shorter=1.0 if teacher else SHORTER)
@@ -124,14 +128,14 @@ def trained_child(
     source = run.info.get("source", {})
     arguments = {"task": {}, "recipe": dataclasses.asdict(recipe), "options": asked, "source": source}
     info = beginning(task, run.info.get("task_file"), arguments, data, [])
-    info |= lineage(run, settings, surgeries) if not teacher else {**lineage(run, settings, []), "surgeries": list(surgeries)}
+    before = [] if teacher else run.info.get("surgeries", [])
+    info |= lineage(run, settings, [*before, *surgeries])
+    info |= {"passing": {"tensors": passing, "surgeries": before}} if passing else {}
     info |= {"recipe": dataclasses.asdict(recipe), **({"teacher": dict(teacher)} if teacher else {})}
     child = Run.create(folder, info, task)
     if model is not None:
         save_file(named_tensors(model), folder / START)
-    made = learned(child, data, recipe, options, Voice(False), began, None)
-    (folder / START).unlink(missing_ok=True)
-    return made
+    return learned(child, data, recipe, options, Voice(False), began, None)
 
 
 def recipe_of(own: Recipe, settings: Settings, shorter: float) -> Recipe:
@@ -146,29 +150,6 @@ def recipe_of(own: Recipe, settings: Settings, shorter: float) -> Recipe:
             given = {"epochs": (own.epochs or 1.0) * shorter}
     rate = {"lr": settings.lr} if settings.lr is not None else {}
     return dataclasses.replace(own, **alternatives({**given, **rate}))
-
-
-def settled(child: Run, surgeries: Sequence[Mapping[str, Any]], without: str) -> Run:
-    """The run without what was only for the time of training: tensors of the name `without`, and its surgeries.
-
-    Weights that were held at zero are zero then.
-    """
-    model = apply(child.task.model(), surgeries)
-    load_tensors(model, baked(load_file(child.folder / "model.safetensors"), without))
-    child.info["surgeries"] = list(surgeries)
-    if not surgeries:
-        del child.info["surgeries"]
-    child.save_weights(model)
-    return child
-
-
-def baked(tensors: Mapping[str, Tensor], without: str) -> dict[str, Tensor]:
-    """`tensors` with what was held at zero as zeros, and without those that have `without` in their name."""
-    made = dict(tensors)
-    for name in [n for n in made if n.endswith(".held")]:
-        weight = name.removesuffix("held") + "weight"
-        made[weight] = made[weight] * made[name]
-    return {name: t for name, t in made.items() if without not in name.split(".")}
 
 
 def evaluating(run: Run) -> nn.Module:

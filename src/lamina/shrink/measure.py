@@ -10,9 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
+from lamina.answer import counted_flops
 from lamina.data.columns import take
 from lamina.shrink.few_bits import Int4Linear, Int8Linear
 from lamina.task import Columns, Forward, Task
@@ -41,12 +41,7 @@ def parameters_of(model: nn.Module) -> int:
 
 def flops_of(model: nn.Module, inputs: Sequence[Tensor]) -> int:
     """Multiplications and additions of matrix products and convolutions for `inputs`, counted as they run."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        model(*inputs)
-    return counter.get_total_flops()
+    return counted_flops(lambda: model(*inputs))
 
 
 def inputs_of(task: Task, columns: Columns, count: int) -> tuple[Tensor, ...]:

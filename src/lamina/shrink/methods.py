@@ -19,7 +19,7 @@ from lamina.flags import Verb, flags_of, parse
 from lamina.run import Run, file_hash
 from lamina.shrink import few_bits, low_rank, select_channels, sparse
 from lamina.shrink.channels import channels_of
-from lamina.shrink.child import evaluating, finished_child, settled, trained_child
+from lamina.shrink.child import evaluating, finished_child, trained_child
 from lamina.shrink.measure import flops_of, inputs_of
 from lamina.shrink.settings import Settings
 from lamina.surgery import apply
@@ -48,11 +48,14 @@ class Work:
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 
-    def train(self, surgeries: list[dict[str, Any]], model: nn.Module) -> Run:
-        """The new run after the training that follows a surgery, or without any where none is wanted."""
+    def train(self, surgeries: list[dict[str, Any]], model: nn.Module, passing: str | None = None) -> Run:
+        """The new run after the training that follows a surgery, or without any where none is wanted.
+
+        passing: see `trained_child`.
+        """
         if self.settings.epochs == 0:
             return finished_child(self.run, self.folder, self.settings, surgeries, model)
-        where = {"device": self.device, "precision": self.precision}
+        where = {"device": self.device, "precision": self.precision, "passing": passing}
         return trained_child(self.run, self.folder, self.settings, self.data, self.run.task, surgeries, model, **where)  # type: ignore[arg-type]
 
 
@@ -87,9 +90,8 @@ def prune(work: Work) -> Run:
     )
     if work.settings.epochs == 0:
         return work.train([], model)
-    before = list(work.run.info.get("surgeries", []))
     holding = [{"surgery": "sparse", "modules": sparse.prunable(model)}]
-    return settled(work.train(holding, apply(model, holding)), before, without="held")
+    return work.train(holding, apply(model, holding), passing="held")
 
 
 def prune_channels(work: Work) -> Run:
@@ -169,14 +171,8 @@ def distill(work: Work) -> Run:
         raise LaminaError("--student: expected one that takes the teacher's inputs; its size or columns differ")
     told = {"run": str(work.run.folder.resolve()), **{n: getattr(settings, n) for n in ("temperature", "soft", "hints")}}
     surgeries = [{"surgery": "projector", **widths(work, student)}] if settings.hints else []
-    where = {"device": work.device, "precision": work.precision, "teacher": told}
-    child = trained_child(work.run, work.folder, settings, work.data, student, surgeries, **where)  # type: ignore[arg-type]
-    child.info.pop("teacher", None)
-    if surgeries:
-        return settled(child, [], without="projector")
-    child.info.pop("surgeries", None)
-    child.update()
-    return child
+    where = {"device": work.device, "precision": work.precision, "teacher": told, "passing": "projector" if surgeries else None}
+    return trained_child(work.run, work.folder, settings, work.data, student, surgeries, **where)  # type: ignore[arg-type]
 
 
 def student_of(task: Task, overrides: str) -> Task:

@@ -19,7 +19,7 @@ from lamina.errors import LaminaError
 from lamina.evaluate import RESAMPLE_SECONDS, evaluate
 from lamina.find import find_task
 from lamina.run import Run, claimed, forward_of, load_tensors, named_tensors
-from lamina.surgery import apply
+from lamina.surgery import apply, baked
 from lamina.task import Forward, Task
 from lamina.terminal import figure
 from lamina.train import checkpoint, finder
@@ -246,17 +246,35 @@ def learned(
 
 
 def finished(run: Run, model: torch.nn.Module, learner: Learner, data: Data, voice: Voice, started: float) -> Run:
-    """Save the weights, evaluate on the test part, and say how it went. started: earlier by what a resumed run had trained."""
+    """Save the weights, evaluate on the test part, and say how it went. started: earlier by what a resumed run had trained.
+
+    What served the training alone goes: run.json lists it until all else is done, so that a stop on the way can be resumed.
+    """
+    passing = run.info.get("passing")
+    if passing:
+        model = lasting(run, model, passing).to(learner.device)
     run.save_weights(model)
     part = next((p for p in ("test", "valid", "train") if length(data.parts()[p])), "train")
     forward = forward_of(model, learner.precision, learner.device)
     evaluation = evaluate(run, data, part=part, forward=forward)
     seconds = round(time.monotonic() - started, 1)
+    if passing:
+        run.info["surgeries"] = passing["surgeries"]
+    for name in ("passing", "teacher", *(() if run.info.get("surgeries") else ("surgeries",))):
+        run.info.pop(name, None)
     run.update(status="finished", metrics=evaluation.metrics, evaluated_on=part, skipped_steps=learner.skipped, seconds=seconds)
     metric, value = next(iter(evaluation.metrics.items()))
     low, high = figure(value["low"]), figure(value["high"])
+    (run.folder / START).unlink(missing_ok=True)
     voice.say(f"{part} {metric} {figure(value['value'])} ({low} to {high}), {seconds:.0f} s -> {run.folder}")
     return run
+
+
+def lasting(run: Run, model: torch.nn.Module, passing: Mapping[str, Any]) -> torch.nn.Module:
+    """The network of `run` that outlasts its training, with the weights of `model`: without the passing tensors."""
+    made = apply(run.task.model(), passing["surgeries"])
+    load_tensors(made, baked(named_tensors(model), passing["tensors"]))
+    return made.eval()
 
 
 @dataclasses.dataclass(frozen=True)
