@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         train["label"].append(KINDS[1 - KINDS.index(train["label"][100 + row])])  # type: ignore[attr-defined]
     for row in range(200, 200 + WRONG):
         train["label"][row] = KINDS[1 - KINDS.index(train["label"][row])]  # type: ignore[index]
-    hostile = [f"{SCRIPT} tedious", f"{HEBREW}", "\x1b[31mred\u202e superb", "dreadful " + "long " * 3000]
+    hostile = [f"{SCRIPT} tedious", f"{HEBREW}", "\x1b[31mred\u202e superb", "dreadful " * 30 + "long " * 3000]
     test["text"][-4:] = hostile  # type: ignore[index]
     test["label"][-4:] = ["good", "bad", "bad", "good"]  # type: ignore[index]  # all wrong, so that they are the worst
     rows = [
@@ -84,7 +84,12 @@ def test_the_report_shows_texts_and_no_text_runs(run: Run, report: str) -> None:
     assert "class=shaded dir=auto" in report and "class=for" in report and HEBREW.split()[0] in report
     assert "\x1b" not in report and "\u202e" not in report
     worst = report[report.index("Most wrong about") :]
-    assert "&lt;script&gt;" in worst and "long long" in worst and "long " * 100 not in worst
+    assert (
+        "&lt;script&gt;" in worst
+        and "dreadful dreadful" in worst
+        and "dreadful " * 60 not in worst
+        and "long long long" not in worst
+    )
     for name in ("words", "corrupted texts", "examples that excite a unit", "label suspects"):
         assert f"<h3>{name}</h3>" in report, name
     assert "what-it-looked-at" not in report  # the texts themselves stand in place of their picture
