@@ -84,12 +84,7 @@ def test_the_report_shows_texts_and_no_text_runs(run: Run, report: str) -> None:
     assert "class=shaded dir=auto" in report and "class=for" in report and HEBREW.split()[0] in report
     assert "\x1b" not in report and "\u202e" not in report
     worst = report[report.index("Most wrong about") :]
-    assert (
-        "&lt;script&gt;" in worst
-        and "dreadful dreadful" in worst
-        and "dreadful " * 60 not in worst
-        and "long long long" not in worst
-    )
+    assert "&lt;script&gt;" in worst and "dreadful dreadful" in worst and "long " * 60 not in worst  # cut at 400 characters
     for name in ("words", "corrupted texts", "examples that excite a unit", "label suspects"):
         assert f"<h3>{name}</h3>" in report, name
     assert "what-it-looked-at" not in report  # the texts themselves stand in place of their picture
