@@ -217,6 +217,16 @@ class ServesLowerCase(Words):
         return super().encode(columns, mode)
 
 
+@fault("pieces-differ")
+class TellsNoEnd(Words):
+    def pieces(self, columns):
+        found = []
+        for text in columns["text"]:
+            starts = [0, *(i + 1 for i, c in enumerate(text) if c == " ")]
+            found.append([(text[a:], a, len(text) + 1) for a in starts])
+        return found
+
+
 # What the model says.
 
 

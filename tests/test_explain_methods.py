@@ -135,7 +135,7 @@ def test_occlusion_finds_the_only_cells_that_count() -> None:
 
 
 def test_occlusion_of_single_cells_by_hand() -> None:
-    some, cell = of_pictures(Small(), 2), cells_of((SIDE, SIDE), "image")
+    some, cell = of_pictures(Small(), 2), cells_of((SIDE, SIDE), "image")[None]
     baseline = torch.full_like(some.leaf, 60.0)
     made = methods.occluded(some, baseline, torch.eye(64, dtype=torch.bool), cell)
     hidden = some.leaf.detach().clone()
@@ -261,8 +261,8 @@ def test_places_and_cells() -> None:
     assert by_place(values, "image", signed=False).tolist() == [[[2.0, 4.0]]]
     assert by_place(torch.tensor([[[3.0, 4.0]]]), "table", signed=False).tolist() == [[5.0]]
     assert by_place(torch.tensor([1.0, 2.0]), "table").shape == (2, 1)
-    cell = cells_of((SIDE, SIDE), "image")
-    assert int(cell.max()) == 63 and torch.equal(cell[0], torch.arange(SIDE) // 2)
+    cell = cells_of((SIDE, SIDE), "image")[None]
+    assert int(cell.max()) == 63 and torch.equal(cell[0, 0], torch.arange(SIDE) // 2)
     odd = cells_of((9, 5), "image")  # a side of one pixel where the picture is small
     assert int(odd.max()) == 44
     wide = cells_of((20, 50), "image")
@@ -270,7 +270,7 @@ def test_places_and_cells() -> None:
     map_B = torch.rand(2, SIDE, SIDE)
     assert float(pooled(map_B, cell)[1, 9]) == pytest.approx(float(map_B[1, 2:4, 2:4].mean()), rel=1e-5)
     lifted = spread(torch.arange(64)[None], cell, map_B[:1, None], "image")
-    assert torch.equal(lifted[0, 0], cell)
+    assert torch.equal(lifted[0, 0], cell[0])
 
 
 def test_ranks_break_ties_at_random_and_nothing_else() -> None:

@@ -43,7 +43,7 @@ def test_curves_by_hand() -> None:
     """Hidden in order, the answer falls when the four cells that count are gone, and not before."""
     some = of_pictures(Spot(), 3)
     baseline = torch.where(some.leaf.detach() > 127, 0.0, 255.0)  # the opposite of everything
-    cell = cells_of((SIDE, SIDE), "image")
+    cell = cells_of((SIDE, SIDE), "image")[None]
     last = torch.arange(63, -1, -1)[None].repeat(3, 1)  # cells 0, 1, 8, 9 hold the answer
     made = curves(some, baseline, last, cell)
     assert made.deletion.shape == made.insertion.shape == (3, 17)

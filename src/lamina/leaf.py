@@ -10,7 +10,7 @@ Shapes: B examples, D features, C columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -39,8 +39,12 @@ def leaf(task: Task, model: nn.Module, batch: Batch, index: int = 0) -> tuple[Te
         task.outputs(model, batch)
     embedded = seen[0].detach().clone().requires_grad_()
 
+    recurrent = embedded.is_cuda and any(isinstance(module, nn.RNNBase) for module in model.modules())
+
     def forward_from_leaf(x: Tensor) -> Output:
-        with replaced(task, module, lambda said: x):
+        # cuDNN has no gradient of a recurrent layer that evaluates; PyTorch's own kernels have.
+        kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+        with replaced(task, module, lambda said: x), kernels:
             return task.outputs(model, batch)
 
     return embedded, forward_from_leaf

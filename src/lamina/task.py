@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:  # `lamina --help` reads the fields of tasks, and must not pay for importing torch
     import numpy as np
@@ -42,6 +42,10 @@ Arrays: TypeAlias = "dict[str, np.ndarray]"
 Mode: TypeAlias = Literal["train", "evaluate", "predict"]
 Modality: TypeAlias = Literal["image", "audio", "text", "table", "observation", "side"]
 
+Piece: TypeAlias = "tuple[str, int, int]"
+"""A token as people see it: its text, and where it starts and ends in the raw text, in characters. A token that stands for
+nothing in the text (the beginning, the end) starts and ends at one place."""
+
 
 @dataclass(frozen=True)
 class Input:
@@ -51,6 +55,7 @@ class Input:
     dtype is torch's name for it (`"uint8"`, `"float32"`, `"int64"`).
     low and high bound the values in raw units (one number, or one per column for a table); None where unbounded.
     Normalization lives inside the model, so that attacks, explanations and clients all speak raw units.
+    Text is token ids ("B", "T"), int64, 0 to V - 1: 0 is padding, on the left or on the right, and 1 a token that is unknown.
     """
 
     name: str
@@ -72,6 +77,15 @@ class Reader(Protocol):
 
     def encode(self, columns: Columns) -> Arrays:
         """The inputs of the model by name."""
+        ...
+
+
+@runtime_checkable
+class Pieces(Protocol):
+    """A reader of text, which knows what each token stands for."""
+
+    def pieces(self, columns: Columns) -> list[list[Piece]]:
+        """As `Task.pieces`."""
         ...
 
 
@@ -195,6 +209,14 @@ class Task:
     def serving(self) -> Serving | None:
         """What `encode` and `predict` are made of, where they need no torch; an exported folder answers with it."""
         return None
+
+    def pieces(self, columns: Columns) -> list[list[Piece]] | None:
+        """Text: what every token of inputs[0] that is not padding stands for in the raw text of `asks[0]`, in their order.
+
+        As `encode` would cut it, in mode `predict`. Default: what the reader of `serving` tells; None where nobody can tell.
+        """
+        serving = self.serving()
+        return serving.reader.pieces(columns) if serving is not None and isinstance(serving.reader, Pieces) else None
 
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """JSON-able tables beyond the metrics, such as figures per class: {title: [row, ...]}."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 """Columns of a table that is not shown on a terminal."""
+SHADES_FOR = ("#fbe3c8", "#f7c48d", "#f0a04f", "#c86a12", "#9c4a00")
+SHADES_AGAINST = ("#d6e6f5", "#a9cbea", "#72a8da", "#2f6db5", "#174a86")
+STRONGEST = 5
+"""Words of a shaded text that are told with their weights."""
 PATIENCE = 2.0
 """Seconds that a person waits before a progress bar is worth showing."""
 
@@ -112,6 +116,40 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     if title:  # not the table's own, which would wrap to its width
         console().print(title, style="bold")
     console().print(made)
+
+
+def print_shaded(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Texts whose words are shaded (see `Verdict.texts`): orange and bold speaks for what was said, blue and slanted against it.
+
+    Under each the strongest words with their weights, which say the same where there are no colours.
+    """
+    from rich.text import Text
+
+    from lamina.modalities.words import readable
+
+    screen = console()
+    screen.print(title, style="bold")
+    for row in rows:
+        line = Text()
+        for text, weight in row["pieces"]:
+            line.append(readable(str(text)), style=shade(weight))
+        screen.print(Text(readable(str(row["about"]))), style="dim")
+        screen.print(line)
+        words = [(readable(str(text)), weight) for text, weight in row["pieces"] if weight]
+        strong = sorted(words, key=lambda one: -abs(one[1]))[:STRONGEST]
+        if strong:
+            screen.print("  " + ", ".join(f"{text} {weight:+.2f}" for text, weight in strong), style="dim")
+    print()
+
+
+def shade(weight: float | None) -> str:
+    """A style of rich for a word of this weight: five strengths of orange or blue, told apart by most who see few colours."""
+    if weight is None or abs(weight) < 0.1:
+        return ""
+    strength = min(4, int(abs(weight) * 5))
+    ground = (SHADES_FOR if weight > 0 else SHADES_AGAINST)[strength]
+    ink = "black" if strength < 3 else "white"
+    return f"{'bold' if weight > 0 else 'italic'} {ink} on {ground}"
 
 
 def print_facts(title: str, facts: Mapping[str, str]) -> None:

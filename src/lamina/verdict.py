@@ -41,6 +41,9 @@ class Verdict:
     """Whatever else a program may want, JSON-able."""
     failed: tuple[str, ...] = ()
     """Requirements that do not hold, one line each."""
+    texts: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """{title: rows}: shaded texts, {"about", "pieces": [[text, weight], ...]}, the weight from -1 (against) to 1 (for) or None.
+    What a person reads in place of the picture of the same title."""
 
     @property
     def exit_status(self) -> int:
@@ -81,16 +84,13 @@ def joined(verb: str, parts: Iterable[Verdict]) -> Verdict:
         warnings=tuple(line for part in parts for line in part.warnings),
         failed=tuple(line for part in parts for line in part.failed),
         seconds=sum(part.seconds for part in parts),
-        **{
-            name: _merged(getattr(part, name) for part in parts)
-            for name in ("figures", "tables", "pictures", "skipped", "details")
-        },
+        **{name: _merged(getattr(part, name) for part in parts) for name in NAMED},
     )
 
 
 def show(verdict: Verdict, title: str) -> None:
     """For a terminal: sentences, warnings, tables that fit, and where the pictures are."""
-    from lamina.terminal import WIDTH, print_table
+    from lamina.terminal import WIDTH, print_shaded, print_table
 
     for line in verdict.sentences:
         print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
@@ -98,6 +98,8 @@ def show(verdict: Verdict, title: str) -> None:
         print(textwrap.fill(f"FAILS: {line}", WIDTH, subsequent_indent="  "))
     for line in verdict.warnings:
         print(textwrap.fill(f"warning: {line}", WIDTH, subsequent_indent="  "))
+    for heading, rows in verdict.texts.items():
+        print_shaded(heading, rows)
     if verdict.figures:
         ranges = any(f["low"] != f["value"] or f["high"] != f["value"] for f in verdict.figures.values())
         bounds = [*(["from", "to"] if ranges else [])]
@@ -114,7 +116,7 @@ def show(verdict: Verdict, title: str) -> None:
         print(f"{what}: {path}")
 
 
-NAMED = ("figures", "tables", "pictures", "skipped", "details")
+NAMED = ("figures", "tables", "pictures", "texts", "skipped", "details")
 """Fields of a verdict that hold things by name."""
 MOST_FIGURES = 25
 """Figures that a terminal shows."""

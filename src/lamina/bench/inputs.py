@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from lamina.run import Run
 
+ORDINARY = 4
+"""The least id of a token that is no padding, unknown, beginning or end."""
 VARYING = 16
 """The size of a varying dimension of which the task states none."""
 
@@ -52,12 +54,14 @@ def made(task: Task, count: int, seed: int) -> tuple[Tensor, ...]:
 
 
 def one_made(spec: Input, task: Task, count: int, generator: Any) -> Tensor:
-    """(B, ...) in raw units. What has no bounds is within [0, 1]."""
+    """(B, ...) in raw units. What has no bounds is within [0, 1]. A text holds no padding, and nothing unknown where it can."""
     import torch
 
     sizes = [count if d == "B" else task.sizes.get(d, (VARYING, VARYING))[0] if isinstance(d, str) else d for d in spec.dims]
     low = torch.as_tensor(0.0 if spec.low is None else spec.low, dtype=torch.float64)
     high = torch.as_tensor(1.0 if spec.high is None else spec.high, dtype=torch.float64)
+    if spec.modality == "text":
+        low = torch.minimum(torch.full_like(low, ORDINARY), high)
     view = [1, -1, *[1] * (len(sizes) - 2)]
     low, high = (bound.view(view) if bound.dim() else bound for bound in (low, high))
     kind = getattr(torch, spec.dtype)

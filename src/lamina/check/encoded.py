@@ -154,4 +154,34 @@ def serves(walk: Walk) -> None:
             )
 
 
-CHECKS = (has_declared_dims, has_declared_dtype, lies_in_range, is_not_random, ignores_neighbours, serves)
+def tells_pieces(walk: Walk) -> None:
+    """Where a task tells what its tokens stand for, there is one piece a token, in the order of the text and inside it."""
+    spec, task = walk.task.inputs[0], walk.task
+    if spec.modality != "text" or spec.dtype != "int64" or serving_fails(walk):
+        return
+    columns = asked(task, walk.rows)
+    try:
+        told = task.pieces(columns)
+    except Exception as error:
+        walk.problem("pieces-differ", "expected pieces to take what a client sends", walk.told(error), method="pieces")
+        return
+    if told is None:
+        return
+    x_BT = walk.encoded(columns, "predict")[spec.name]
+    if len(told) != len(x_BT):
+        walk.problem("pieces-differ", f"expected pieces of {len(x_BT)} texts; got {len(told)}", method="pieces")
+        return
+    for row, (pieces, text) in enumerate(zip(told, columns[task.asks[0]], strict=True)):
+        tokens = int((x_BT[row] != 0).sum())
+        if len(pieces) != tokens:
+            walk.problem("pieces-differ", f"expected a piece for each of the {tokens} tokens of row {row}; got {len(pieces)}",
+                         "padding (id 0) has none; beginning and end have an empty one", method="pieces")  # fmt: skip
+            return
+        ends = [(start, end) for _, start, end in pieces if start < end]
+        if any(end > len(str(text)) or start < 0 for start, end in ends) or ends != sorted(ends):
+            walk.problem("pieces-differ", f"expected the pieces of row {row} in the order of its text, and inside it",
+                         f"got {ends[:8]} of {len(str(text))} characters", method="pieces")  # fmt: skip
+            return
+
+
+CHECKS = (has_declared_dims, has_declared_dtype, lies_in_range, is_not_random, ignores_neighbours, serves, tells_pieces)

@@ -35,6 +35,7 @@ RULES: dict[str, str] = {
     "encode-depends-on-neighbours": "a row is encoded the same alone and in company, up to padding",
     "labels-needed-at-serving": "a client is answered from the columns in asks alone",
     "serving-skew": "a client's row is encoded as it was when evaluating",
+    "pieces-differ": "pieces tells where each token that is no padding stands in the raw text",
     # model and output
     "model-fails": "model builds the module",
     "model-reads-files": "model reads no file and no network",

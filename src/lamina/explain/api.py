@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lamina.answer import EVALUATION_BATCH
 from lamina.data.columns import length, take
-from lamina.explain import draw, words
+from lamina.explain import draw, texts, words
 from lamina.explain.attribute import Attribution, attribute, chosen
 from lamina.explain.counterfactuals import counterfactuals
 from lamina.explain.examples import Reference, brief, encoded, examples, kind_of, label_column, own_data, reference_of
@@ -26,7 +26,8 @@ from lamina.explain.nearest import features_of, nearest
 from lamina.explain.places import spots
 from lamina.explain.sanity import randomized, rank_correlation, structural_similarity
 from lamina.explain.settings import Method, Settings
-from lamina.explain.subject import Subject, at_once, baseline_leaf, freeze, subject, subjects
+from lamina.explain.subject import CELLS, Subject, at_once, baseline_leaf, freeze, subject, subjects
+from lamina.modalities.words import cut
 from lamina.task import Batch
 from lamina.terminal import progress
 from lamina.train.precision import float32, has_convolutions, pick_device
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 SANITY_EXAMPLES, SANITY_STOPS = 32, 6
 QUICK = {"examples": 24, "rankings": 1, "references": 500, "shown": 4}
+SNIPPET = 120
+"""Characters of a text in a table."""
 LEAST_GROUND = 20
 """Rows with labels from which permutation importance is measured."""
 
@@ -62,6 +65,8 @@ def explain(asked: Asked[Settings]) -> Verdict:
     said = freeze(run.task, model, batch, settings.which)
     answers = _answers(run, batch, asked.device, asked.precision)
     found = Found(names, part, columns, answers, said)
+    if run.task.inputs[0].modality == "text":
+        _words(found, run)
     if isinstance(reference, Reference):
         found.reference = reference
     else:
@@ -72,7 +77,8 @@ def explain(asked: Asked[Settings]) -> Verdict:
     first = subject(run.task, model, {name: value[:1] for name, value in said.items()}, wanted)
     size = asked.at_once(at_once(first.leaf))
     neutral = None if isinstance(reference, str) else reference.neutral
-    found.methods, found.skipped = chosen(settings, first)
+    found.methods, not_applying = chosen(settings, first)
+    found.skipped |= not_applying
     if found.methods:
         _attribute(found, model, run, settings, neutral, size, wanted)
         if settings.sanity:
@@ -82,12 +88,27 @@ def explain(asked: Asked[Settings]) -> Verdict:
     _neighbours(found, run, model, settings, reference, size)
     if settings.counterfactuals and settings.shown:
         shown = subject(run.task, model, _first(said, settings.shown))
-        found.flips, why = counterfactuals(shown, columns, reference)
+        found.flips, why = counterfactuals(shown, columns, reference, found.spans)
         if why:
             found.skipped["counterfactuals"] = why
     _importance(found, run, model, where, settings)
     pictures = draw.pictures(found, run, settings)
     return words.verdict(found, run.task, settings, pictures)
+
+
+def _words(found: Found, run: Run) -> None:
+    """Which token belongs to which word, beside what is frozen."""
+    found.column = run.task.asks[0]
+    x_BT = found.said[run.task.inputs[0].name]
+    told = texts.cells_of_words(run.task, found.columns, x_BT)
+    if told is None:
+        found.cell_BT, found.words = texts.tokens_as_words(x_BT)
+        found.skipped["words"] = "the task does not tell what its tokens stand for (`pieces`), so they are named by number"
+        return
+    found.cell_BT, found.spans = told
+    raw = texts.raw_texts(run.task, found.columns)
+    found.words = [[text[a:b] for a, b in spans] for text, spans in zip(raw, found.spans, strict=True)]
+    found.said[CELLS] = found.cell_BT
 
 
 def _attribute(
@@ -128,7 +149,9 @@ def _sanity(found: Found, some: Subject, settings: Settings, neutral: Tensor | N
                 before = found.maps[name][: len(some.leaf)]
                 after = attribute(name, other, baseline, fewer).map.cpu().float()
                 row: dict[str, Any] = {"method": name, "random_down_to": layer, "share": share}
-                row["alike_B"] = rank_correlation(before, after).numpy()
+                words = found.cell_BT[: len(before)].cpu() if found.cell_BT is not None else None
+                like_B = rank_correlation(before, after) if words is None else texts.alike(before, after, words)
+                row["alike_B"] = like_B.numpy()
                 flat = after.flatten(1)
                 row["empty"] = float((flat.amax(1) == flat.amin(1)).float().mean())  # alike to nothing: no proof of much
                 if before.dim() == 3:
@@ -149,6 +172,7 @@ def _neighbours(found: Found, run: Run, model: nn.Module, settings: Settings, re
         return
     index_Bk, cosine_Bk = nearest(mine.cpu(), theirs.cpu(), settings.neighbours)
     label = label_column(run.task, reference.columns)
+    is_text = run.task.inputs[0].modality == "text"
     held = [] if label is None else take({label: reference.columns[label]}, index_Bk.flatten().tolist())[label]
     for row, name in enumerate(found.names):
         for rank, (place, cosine) in enumerate(zip(index_Bk[row].tolist(), cosine_Bk[row].tolist(), strict=True), start=1):
@@ -156,6 +180,7 @@ def _neighbours(found: Found, run: Run, model: nn.Module, settings: Settings, re
             found.neighbours.append({
                 "example": name, "rank": rank, "training_row": int(reference.rows[place]) + 1,
                 "label": None if label is None else brief(held[place_in_all]), "cosine": cosine, "_place": place, "_row": row,
+                **({"text": cut(str(reference.columns[run.task.asks[0]][place]), SNIPPET)} if is_text else {}),
             })  # fmt: skip
 
 

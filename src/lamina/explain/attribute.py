@@ -5,7 +5,7 @@ Shapes: B examples; `...` are the places of an input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ def chosen(settings: Settings, subject: Subject) -> tuple[list[Method], dict[str
     """The methods to run, the leading one first, and why others do not apply: as asked, or by the modality.
 
     auto: for pictures integrated gradients and, where there are feature maps, Grad-CAM, else attention rollout where there
-    is attention; for tables integrated gradients and occlusion; for everything else integrated gradients.
+    is attention; for tables integrated gradients and occlusion; for texts integrated gradients, occlusion, gradient x input and,
+    where there is attention, attention rollout; for everything else integrated gradients.
     """
     skipped = dict[str, str]()
     maps, attentions = maps_of(subject)
@@ -67,11 +68,20 @@ def chosen(settings: Settings, subject: Subject) -> tuple[list[Method], dict[str
         wanted += ("grad-cam",) if "grad-cam" not in skipped else ("attention-rollout",)
     elif subject.modality == "table":
         wanted += ("occlusion",)
+    elif subject.modality == "text":
+        wanted += ("occlusion", "input-x-gradient", "attention-rollout")
     return [name for name in wanted if name not in skipped], {n: why for n, why in skipped.items() if n in wanted}
 
 
 def attribute(method: Method, subject: Subject, baseline: Tensor, settings: Settings) -> Attribution:
     """The map of `method`. What noise it draws is the same for every subject of the same size."""
+    made = _attribute(method, subject, baseline, settings)
+    if subject.modality != "text":
+        return made
+    return replace(made, map=made.map * (subject.cell >= 0))  # padding, beginning and end never count
+
+
+def _attribute(method: Method, subject: Subject, baseline: Tensor, settings: Settings) -> Attribution:
     modality = subject.modality
     if method == "integrated-gradients":
         return _integrated(subject, baseline, settings.ig_steps, most=settings.ig_steps * 2**DOUBLINGS)

@@ -11,18 +11,24 @@ from lamina.data.columns import take
 from lamina.explain.changes import Asks, plausible, smallest_change
 from lamina.explain.examples import Reference, in_words, plain
 from lamina.explain.flips import flips, whole
-from lamina.explain.subject import Subject
+from lamina.explain.subject import MOST, Subject
+from lamina.explain.text_changes import Texts, changed, fewest_removed, fewest_replaced, typical_words
+from lamina.explain.texts import raw_texts
 from lamina.leaf import stands_by_embedding
+from lamina.modalities.words import Span
 from lamina.task import Columns
 from lamina.terminal import progress
 from lamina.train.precision import float32
 
 
-def counterfactuals(subject: Subject, columns: Columns, reference: Reference | str) -> tuple[list[dict[str, Any]], str]:
+def counterfactuals(
+    subject: Subject, columns: Columns, reference: Reference | str, spans: list[list[Span]] | None = None
+) -> tuple[list[dict[str, Any]], str]:
     """One row an example {"row", "found", "becomes", ...}, and why there are none, where there are none.
 
     Pictures: "length" of the change in raw units, "rms_share" of the range that a value changes by in the mean square,
     "_after" the changed picture. Tables: "changes" [{"column", "from", "to"}], "changed_columns" and "cost".
+    Texts: "removed" words and "replaced" ones, and "changed_words", the fewer of the two; `spans` says where their words stand.
     """
     if subject.label is None:
         return [], "the answer is not one of several classes, so nothing flips"
@@ -32,6 +38,10 @@ def counterfactuals(subject: Subject, columns: Columns, reference: Reference | s
         if isinstance(reference, str):
             return [], f"values that are plausible are those of training rows, which could not be read: {reference}"
         return _rows(subject, columns, reference), ""
+    if subject.modality == "text":
+        if spans is None:
+            return [], "the task does not tell what its tokens stand for (`pieces`), so no word can be taken away"
+        return _texts(subject, columns, reference, spans), ""
     if stands_by_embedding(subject.task):
         return [], f"no search for the smallest change of {subject.modality} inputs is known here"
     return _continuous(subject), ""
@@ -53,6 +63,52 @@ def _continuous(subject: Subject) -> list[dict[str, Any]]:
         }
         for row in range(len(subject.leaf))
     ]  # fmt: skip
+
+
+def _texts(subject: Subject, columns: Columns, reference: Reference | str, spans: list[list[Span]]) -> list[dict[str, Any]]:
+    task = subject.task
+    raw = raw_texts(task, columns)
+    others: dict[int, list[str]] = {}
+    if not isinstance(reference, str):
+        others = typical_words(raw_texts(task, reference.columns), _said_of(subject, reference))
+    rows = []
+    with progress("looking for the fewest words", len(subject.leaf)) as advance:
+        for row in range(len(subject.leaf)):
+            said = {name: value[row : row + 1] for name, value in subject.said.items()}
+            ask = Texts(task, subject.model, take(columns, [row]), said)
+            removed = fewest_removed(ask, raw[row], spans[row])
+            candidates = others.get(int(said[task.labels[0]][0]), [])
+            replaced = fewest_replaced(ask, raw[row], spans[row], candidates)
+            advance(1)
+            found = [one for one in (removed, replaced) if one is not None]
+            best = min(found, key=len) if found else None  # of as many, the removal
+            after = "" if best is None else _becomes(ask, changed(raw[row], spans[row], best))
+            words = [raw[row][a:b] for a, b in spans[row]]
+            gone = [words[i] for i in sorted(removed or ())]
+            other = [[words[i], word] for i, word in sorted((replaced or {}).items())]
+            rows.append({
+                "row": row, "found": best is not None, "becomes": after, "changed_words": len(best or ()),
+                "removed": gone, "replaced": other,
+                "how": "without " + ", ".join(gone) if best is removed else "with " + ", ".join(f"{b} for {a}" for a, b in other),
+                "text": "" if best is None else changed(raw[row], spans[row], best),
+            })  # fmt: skip
+    return rows
+
+
+def _becomes(ask: Texts, text: str) -> str:
+    with torch.no_grad():
+        (after,) = ask.task.predict(lambda *x: float32(ask.model(*x)), ask.batch([text]))
+    return in_words(after)
+
+
+@torch.no_grad()
+def _said_of(subject: Subject, reference: Reference) -> np.ndarray:
+    """The classes (N,) that the model says of the training examples."""
+    task, parts = subject.task, []
+    for start in range(0, len(reference.rows), MOST):
+        batch = {name: value[start : start + MOST] for name, value in reference.batch.items()}
+        parts.append(task.target(lambda *x: float32(subject.model(*x)), batch)[task.labels[0]].cpu().numpy())
+    return np.concatenate(parts)
 
 
 def _rows(subject: Subject, columns: Columns, reference: Reference) -> list[dict[str, Any]]:

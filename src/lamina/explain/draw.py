@@ -14,10 +14,15 @@ from lamina.explain.examples import in_words, kind_of
 from lamina.explain.pictures import Tile, bars, difference, heat, picture, save, sheet, stacked
 from lamina.explain.places import mass
 from lamina.explain.settings import Settings
+from lamina.explain.text_pictures import shaded_page
+from lamina.explain.texts import of_words, shaded, shaded_tokens
 
 if TYPE_CHECKING:
     from lamina.explain.found import Found
     from lamina.run import Run
+
+
+LOOKED_AT = "what it looked at"
 
 
 def pictures(found: Found, run: Run, settings: Settings) -> dict[str, Path]:
@@ -28,6 +33,10 @@ def pictures(found: Found, run: Run, settings: Settings) -> dict[str, Path]:
     shown = min(settings.shown, len(found.names))
     if modality == "image" and shown:
         made |= _of_images(found, run.task.inputs[0].name, shown)
+    elif shown and found.maps and modality == "text":
+        made[LOOKED_AT] = shaded_page(
+            shaded_rows(found, shown), "orange, underlined: speaks for the answer; blue, dotted: against it"
+        )
     elif shown and found.maps:
         made |= _of_rows(found, run, shown)
     if found.importance:
@@ -41,6 +50,22 @@ def pictures(found: Found, run: Run, settings: Settings) -> dict[str, Path]:
     if settings.out and made:
         save(next(iter(made.values())), Path(settings.out))
     return paths
+
+
+def shaded_rows(found: Found, shown: int) -> list[dict[str, Any]]:
+    """The texts shown, their words shaded by the leading method."""
+    if found.cell_BT is None or not found.methods:
+        return []
+    method = found.methods[0]
+    values = of_words(found.maps[method][:shown], found.cell_BT[:shown].cpu())
+    rows = []
+    for row in range(shown):
+        about = f"{_short(found.names[row])}: {in_words(found.answers[row])}  ({method.replace('-', ' ')})"
+        if found.spans is None:
+            rows.append(shaded_tokens(found.words[row], values[row], about))
+        else:
+            rows.append(shaded(str(found.columns[found.column][row]), found.spans[row], values[row], about))
+    return rows
 
 
 def _curves(found: Found, path: Path) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.explain.cells import cells_of, pooled, ranks, spread
+from lamina.explain.cells import absent_last, count_of, counts, pooled, ranks, spread
 from lamina.explain.subject import Subject
 
 POINTS = 16
@@ -41,13 +41,16 @@ def area(curve_BS: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def curves(subject: Subject, baseline: Tensor, rank_BM: Tensor, cell: Tensor) -> Curves:
-    """Both curves of a ranking of cells (0 is the first to go), where `cell` says which places a cell holds."""
-    x, cells = subject.leaf.detach(), rank_BM.shape[1]
-    steps = min(POINTS, cells)
+def curves(subject: Subject, baseline: Tensor, rank_BM: Tensor, cell_B: Tensor) -> Curves:
+    """Both curves of a ranking of cells (0 is the first to go), where `cell_B` says which places a cell holds."""
+    x = subject.leaf.detach()
+    own = len(cell_B) > 1 or subject.modality == "text"  # texts of any length have curves of the same points
+    steps = POINTS if own else min(POINTS, rank_BM.shape[1])
+    count_B1 = counts(cell_B).cpu()[:, None]
     gone, come = [], []
     for step in range(steps + 1):
-        first = spread(rank_BM < round(step / steps * cells), cell, x, subject.modality).to(x.device)
+        first_BM = rank_BM < (step / steps * count_B1.double()).round()
+        first = spread(first_BM, cell_B, x, subject.modality).to(x.device)
         gone.append(subject.strength(torch.where(first, baseline, x)))
         come.append(subject.strength(torch.where(first, x, baseline)))
     return Curves(*(torch.stack(part, 1).double().cpu().numpy() for part in (gone, come)))
@@ -56,13 +59,13 @@ def curves(subject: Subject, baseline: Tensor, rank_BM: Tensor, cell: Tensor) ->
 def curves_of_maps(subject: Subject, baseline: Tensor, maps: list[Tensor], rankings: int, seed: int) -> list[Curves]:
     """The curves of each map (B, ...), and last those of random rankings, the mean over `rankings` of them."""
     generator = torch.Generator().manual_seed(seed)
-    cell = cells_of(maps[0].shape[1:], subject.modality)
-    found = [curves(subject, baseline, ranks(pooled(one.cpu(), cell), generator), cell) for one in maps]
-    count = int(cell.max()) + 1
-    chance = [
-        curves(subject, baseline, torch.rand(len(subject.leaf), count, generator=generator).argsort(1), cell)
-        for _ in range(rankings)
-    ]
+    cell_B = subject.cell.cpu()
+    text = subject.modality == "text"  # a word counts for what its tokens count together
+    found = [curves(subject, baseline, ranks(pooled(one.cpu(), cell_B, total=text), generator), cell_B) for one in maps]
+    chance = []
+    for _ in range(rankings):
+        drawn_BM = torch.rand(len(subject.leaf), count_of(cell_B), generator=generator)
+        chance.append(curves(subject, baseline, absent_last(drawn_BM, cell_B).argsort(1, descending=True).argsort(1), cell_B))
     mean = [np.mean([getattr(one, name) for one in chance], 0) for name in ("deletion", "insertion")]
     return [*found, Curves(*mean)]
 

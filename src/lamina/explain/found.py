@@ -14,6 +14,7 @@ from torch import Tensor
 from lamina.explain.examples import Reference
 from lamina.explain.faithfulness import Curves
 from lamina.explain.settings import Method
+from lamina.modalities.words import Span
 from lamina.task import Batch, Columns
 
 
@@ -26,6 +27,14 @@ class Found:
     columns: Columns
     answers: list[dict[str, Any]]
     said: Batch
+    cell_BT: Tensor | None = None
+    """Of texts: the word of each token, -1 in none."""
+    column: str = ""
+    """The raw column that holds them."""
+    words: list[list[str]] = field(default_factory=list)
+    """The words of each text."""
+    spans: list[list[Span]] | None = None
+    """Where they stand in it; None where nobody can tell."""
     methods: list[Method] = field(default_factory=list)
     maps: dict[Method, Tensor] = field(default_factory=dict)
     """(B, ...) on the CPU."""

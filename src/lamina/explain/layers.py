@@ -82,7 +82,7 @@ def attention_weights(
         logits = logits.masked_fill(~torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril(), -math.inf)
     if attn_mask is not None:
         logits = logits.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else logits + attn_mask
-    return logits.softmax(-1)
+    return logits.softmax(-1).nan_to_num(0.0)  # a place that may look at nothing, as padding before a causal model
 
 
 def maps_of(subject: Subject) -> tuple[int, int]:
@@ -135,7 +135,11 @@ def attention_rollout(subject: Subject) -> Tensor | str:
     extra = flow.shape[2] - math.prod(grid)
     if extra not in (0, 1):
         return f"{flow.shape[2]} tokens stand for {math.prod(grid)} places: which token is which place cannot be told"
-    read = flow[:, 0, 1:] if extra else flow.mean(1)
+    if subject.modality == "text" and not extra:  # padding neither asks nor tells
+        inside_BT1 = (subject.said[subject.task.inputs[0].name] != 0).unsqueeze(2)
+        read = (flow * inside_BT1).sum(1) / inside_BT1.sum(1).clamp(min=1)
+    else:
+        read = flow[:, 0, 1:] if extra else flow.mean(1)
     map_B = read.unflatten(1, grid)
     if grid == places:
         return map_B

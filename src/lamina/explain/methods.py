@@ -17,8 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.explain.cells import cells_of, spread
-from lamina.explain.subject import Subject, at_once, by_place, gradient_at
+from lamina.explain.cells import by_cell, count_of, pooled, spread
+from lamina.explain.subject import Subject, at_once, gradient_at
+
+MOST_RUNS = 64
+"""Stretches of a text that are hidden one after another, at most."""
 
 
 def gradient(subject: Subject) -> Tensor:
@@ -86,13 +89,19 @@ def noise_deviation(subject: Subject, share: float) -> Tensor | float:
 def occlusion(subject: Subject, baseline: Tensor) -> Tensor:
     """How much the score falls when a window is replaced by the baseline, by place (B, ...).
 
-    Pictures: squares of two cells a side that move by one cell, a place takes the mean over its windows. Else each cell alone.
+    Pictures: squares of two cells a side that move by one cell, a place takes the mean over its windows. Else each cell alone:
+    the word of a text as a whole, in texts of over 64 words a run of several.
     """
-    x = subject.leaf.detach()
-    places = by_place(x[:1], subject.modality).shape[1:]
-    cell = cells_of(places, subject.modality)
-    window_WM = _windows(cell) if subject.modality == "image" else torch.eye(int(cell.max()) + 1, dtype=torch.bool)
-    return occluded(subject, baseline, window_WM, cell)
+    cell_B = subject.cell
+    if subject.modality == "text":  # of long texts runs of words: as many forwards as words would cost minutes
+        run = -(-count_of(cell_B) // MOST_RUNS)
+        cell_B = torch.where(cell_B >= 0, cell_B // run, -1)
+    window_WM = _windows(cell_B[0]) if subject.modality == "image" else torch.eye(count_of(cell_B), dtype=torch.bool)
+    fall_B = occluded(subject, baseline, window_WM, cell_B)
+    if subject.modality != "text":
+        return fall_B
+    share_BM = 1 / pooled(torch.ones_like(fall_B), cell_B, total=True)  # the tokens of a word share what the word counts
+    return fall_B * by_cell(share_BM, cell_B)
 
 
 def _windows(cell: Tensor) -> Tensor:
@@ -107,7 +116,7 @@ def _windows(cell: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def occluded(subject: Subject, baseline: Tensor, window_WM: Tensor, cell: Tensor) -> Tensor:
+def occluded(subject: Subject, baseline: Tensor, window_WM: Tensor, cell_B: Tensor) -> Tensor:
     """The same for windows of one's own: each row of `window_WM` says which cells it hides."""
     x, count = subject.leaf.detach(), len(subject.leaf)
     whole_B = subject.score(x)
@@ -120,9 +129,10 @@ def occluded(subject: Subject, baseline: Tensor, window_WM: Tensor, cell: Tensor
         if some < together:
             copies = subject.repeat(some)
         many = x.repeat_interleave(some, 0)
-        hidden = spread(hidden_WM.to(x.device).repeat(count, 1), cell, many, subject.modality)
+        cells = cell_B.repeat_interleave(some, 0) if len(cell_B) == count else cell_B
+        hidden = spread(hidden_WM.to(x.device).repeat(count, 1), cells, many, subject.modality)
         score = copies.score(torch.where(hidden, baseline.repeat_interleave(some, 0), many))
         fall_BW = whole_B[:, None] - score.unflatten(0, (count, some))
         fall_BM += fall_BW @ hidden_WM.to(fall_BW)
     mean_BM = fall_BM / window_WM.sum(0).clamp(min=1).to(fall_BM)
-    return mean_BM[:, cell.to(x.device)]
+    return by_cell(mean_BM, cell_B)

@@ -16,19 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.explain.cells import cells_of
 from lamina.leaf import leaf as leaf_of
+from lamina.leaf import stands_by_embedding, submodule
 from lamina.task import Batch, Output, Task
 from lamina.train.precision import autocast, float32
 
 MOST = 256
 """Leaves in one forward."""
+CELLS = "cells"
+"""A key beside the inputs and the frozen labels: the word that each token belongs to, -1 where it is in none (B, T)."""
 MOST_VALUES = 2**23
 """Numbers in the leaves of one forward: activations take some hundred times as much."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Examples that are explained together. `said` holds the inputs and the frozen labels; `leaf` is (B, ...)."""
+    """Examples that are explained together. `said` holds the inputs and the frozen labels, and of a text its `CELLS`; `leaf`
+    is (B, ...)."""
 
     task: Task
     model: nn.Module
@@ -41,6 +46,15 @@ class Subject:
     @property
     def modality(self) -> str:
         return self.task.inputs[0].modality
+
+    @property
+    def cell(self) -> Tensor:
+        """The number of the cell that each place lies in, -1 in none: (1, ...), or (B, ...) of a text."""
+        if CELLS in self.said:
+            return self.said[CELLS]
+        if self.modality == "text":
+            return cells_of_tokens(self.said[self.task.inputs[0].name])
+        return cells_of(by_place(self.leaf[:1].detach(), self.modality).shape[1:], self.modality)[None]
 
     def output(self, leaf: Tensor) -> Output:
         """The Output at other leaves, in float32."""
@@ -148,6 +162,8 @@ def typical(task: Task, x: Tensor, numeric: Sequence[bool] = ()) -> Tensor:
     (`numeric` says which are numbers). Sound: silence. Everything else: the mean.
     """
     modality = task.inputs[0].modality
+    if modality == "text":  # see `padding_leaf`
+        return torch.zeros_like(x[:1])
     x = x.float()
     if modality == "image":
         return x.mean((0, 2, 3), keepdim=True).expand(1, *x.shape[1:]).clone()
@@ -163,8 +179,26 @@ def typical(task: Task, x: Tensor, numeric: Sequence[bool] = ()) -> Tensor:
     return x.mean(0, keepdim=True)
 
 
+def cells_of_tokens(x_BT: Tensor) -> Tensor:
+    """Every token by itself, padding in no cell: (B, T)."""
+    inside_BT = x_BT != 0
+    return torch.where(inside_BT, inside_BT.long().cumsum(1) - 1, -1)
+
+
+def padding_leaf(subject: Subject) -> Tensor:
+    """The leaf (B, T, D) of a text whose words are all padding: those of no cell (padding, beginning, end) stay what they are."""
+    x = subject.leaf.detach()
+    embed = submodule(subject.task, subject.model) if stands_by_embedding(subject.task) else None
+    nothing = embed.weight[0].detach().to(x) if isinstance(embed, nn.Embedding) and embed.weight.shape[1] == x.shape[-1] else 0.0
+    inside = (subject.cell >= 0).view(*x.shape[:2], *[1] * (x.dim() - 2))
+    return torch.where(inside, nothing, x)
+
+
 def baseline_leaf(subject: Subject, neutral: Tensor | None) -> Tensor:
-    """The leaf (B, ...) of the neutral input. Without one: the middle of the range for pictures and tables, zero else."""
+    """The leaf (B, ...) of the neutral input. Without one: the middle of the range for pictures and tables, zero else; of a
+    text, padding."""
+    if subject.modality == "text":
+        return padding_leaf(subject)
     spec = subject.task.inputs[0]
     x = subject.said[spec.name]
     if neutral is None:

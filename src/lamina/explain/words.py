@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina.explain.attribute import GAP
-from lamina.explain.examples import in_words
+from lamina.explain.draw import LOOKED_AT, shaded_rows
+from lamina.explain.examples import in_words, kind_of
 from lamina.explain.faithfulness import area, gains, mean_interval, relative_gap, sign_flip_p
 from lamina.explain.places import AREA, SUSPECT
 from lamina.explain.sanity import ALIKE
 from lamina.explain.settings import Settings
+from lamina.explain.texts import of_words, strongest
+from lamina.modalities.words import cut
 from lamina.task import Task
 from lamina.verdict import Verdict, figure
 
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
     from lamina.explain.found import Found
 
 SURE = 0.05
+TOLD, TOLD_ANSWERS = 4, 4
+"""Words of an answer, and answers, that a sentence names."""
+WORTH = 0.2
+"""The share of the strongest word's mean from which another is told."""
+SHOWN_TEXT = 200
+"""Characters of a changed text in a table."""
 FEWEST = 6
 """Examples below which no pattern of signs can be unlikelier than 3%, so that a test says nothing."""
 
@@ -42,7 +51,7 @@ def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Pa
     tables: dict[str, list[dict[str, Any]]] = {"answers": _answers(found)}
     sentences: list[str] = []
     warnings, skipped = list(found.warnings), dict(found.skipped)
-    for tell in (_faithful, _complete, _sane, _spots, _columns, _neighbours, _flips):
+    for tell in (_faithful, _complete, _sane, _spots, _columns, _words, _neighbours, _flips):
         part = tell(found, task, settings)
         sentences += part.sentences
         warnings += part.warnings
@@ -50,7 +59,11 @@ def verdict(found: Found, task: Task, settings: Settings, pictures: dict[str, Pa
         tables |= part.tables
         skipped |= part.skipped
     details = {"methods": list(found.methods), "part": found.part, "curves": _mean_curves(found)}
-    return Verdict("explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, details=details)
+    shown = shaded_rows(found, min(settings.shown, len(found.names))) if found.cell_BT is not None else []
+    return Verdict(
+        "explain", tuple(sentences), figures, tables, pictures, tuple(warnings), skipped, details=details,
+        texts={LOOKED_AT: shown} if shown else {},
+    )  # fmt: skip
 
 
 def snake(method: str) -> str:
@@ -191,6 +204,26 @@ def _columns(found: Found, task: Task, settings: Settings) -> Part:
     return part
 
 
+def _words(found: Found, task: Task, settings: Settings) -> Part:
+    part = Part()
+    if found.cell_BT is None or not found.methods:
+        return part
+    values = of_words(found.maps[found.methods[0]], found.cell_BT.cpu())
+    rows = strongest([kind_of(answer) for answer in found.answers], found.words, values)
+    if not rows:
+        return part
+    part.tables["words"] = rows
+    told = []
+    for answer in dict.fromkeys(row["answer"] for row in rows):
+        means = {row["word"]: row["mean"] for row in rows if row["answer"] == answer}
+        first = [word for word, mean in means.items() if mean > WORTH * max(means.values())][:TOLD]
+        told += [f"{answer}: {', '.join(first)}"] if first else []
+    if told:
+        few = "; ".join(told[:TOLD_ANSWERS]) + ("; ..." if len(told) > TOLD_ANSWERS else "")
+        part.sentences.append(f"The words that speak most for an answer, on the whole: {few}.")
+    return part
+
+
 def _neighbours(found: Found, task: Task, settings: Settings) -> Part:
     part = Part()
     if not found.neighbours:
@@ -221,7 +254,11 @@ def _flips(found: Found, task: Task, settings: Settings) -> Part:
             "answer": in_words(found.answers[one["row"]]),
             "becomes": one["becomes"] or None,
         }
-        if "changes" in one:
+        if "changed_words" in one:
+            row["without"] = ", ".join(one["removed"]) or None
+            row["with"] = "; ".join(f"{old} -> {new}" for old, new in one["replaced"]) or None
+            row["text"] = cut(one["text"], SHOWN_TEXT) or None
+        elif "changes" in one:
             row["changes"] = "; ".join(f"{c['column']}: {_cell(c['from'])} -> {_cell(c['to'])}" for c in one["changes"])
         else:
             row["rms_share"] = one["rms_share"] if one["found"] else None
@@ -231,6 +268,15 @@ def _flips(found: Found, task: Task, settings: Settings) -> Part:
     part.figures["counterfactuals_found"] = figure(len(done) / len(found.flips))
     if not done:
         part.sentences += [f"No small change flips any of the {len(found.flips)} answers tried."]
+        return part
+    if "changed_words" in done[0]:
+        counts = np.array([one["changed_words"] for one in done], dtype=float)
+        part.figures["counterfactual_words"] = _interval(counts, settings)
+        few, first = float(np.median(counts)), rows[done[0]["row"]]
+        told = f"{few:g} word{'s' * (few != 1)} taken away or replaced (median)"
+        part.sentences.append(
+            f"To flip an answer it takes {told}; {first['example']} {done[0]['how']} becomes {first['becomes']}."
+        )
         return part
     if "changes" in done[0]:
         counts = np.array([one["changed_columns"] for one in done], dtype=float)

@@ -17,6 +17,7 @@ from lamina.errors import LaminaError
 from lamina.evaluate import examples_of
 from lamina.inspect import excite, gradients, layers, neurons, pictures, probes, trace
 from lamina.inspect.settings import Settings
+from lamina.modalities.words import cut, split_words
 from lamina.task import Batch, Columns, Task
 from lamina.terminal import progress
 from lamina.train.precision import pick_device
@@ -32,6 +33,8 @@ BATCH = 250
 QUICK = {"examples": 300, "probe_examples": 600, "checked": 4, "directions": 1, "units": 4, "steps": 24}
 SHOWN = 8
 """Examples shown for a unit."""
+SHARED, QUOTES, QUOTED = 3, 3, 90
+"""Words told that the texts of a unit share, texts quoted, and their characters."""
 
 
 def inspect(asked: Asked[Settings]) -> Verdict:
@@ -62,7 +65,7 @@ def inspect(asked: Asked[Settings]) -> Verdict:
         parts.append(_gradients(task, model, seen[0], few, settings, folder, advance))
         parts.append(_depths(task, model, told, seen, names, settings, folder))
         advance(1)
-        parts.append(_exciting(task, model, seen, rows, names, settings, folder))
+        parts.append(_exciting(task, model, seen, judged, rows, names, settings, folder))
         advance(2)
     whole = joined("inspect", parts)
     order = sorted(range(len(parts)), key=lambda i: (not parts[i].warnings, i))  # what is wrong comes first
@@ -238,15 +241,29 @@ def _depths(
     )  # fmt: skip
 
 
+def _of_texts(judged: Columns, column: str, places: list[int]) -> dict[str, Any]:
+    """Of the texts that excite a unit, the first as they are, and what most of them share that texts at large lack."""
+    texts = [str(text) for text in judged[column]]
+    inside = [{text[a:b].casefold() for a, b in split_words(text)} for text in texts]
+    here = Counter(word for i in places for word in inside[i] if any(c.isalnum() for c in word))
+    whole = Counter(word for words in inside for word in words)
+    # How much more often than by chance, times in how many: one text's own word is no pattern.
+    lifted = {w: n * math.log((n / len(places)) / (whole[w] / len(texts))) for w, n in here.items() if n > 1}
+    shared = sorted((w for w in lifted if lifted[w] > 0), key=lambda w: (-lifted[w], w))[:SHARED]
+    quoted = {f"text {k}": cut(texts[i], QUOTED) for k, i in enumerate(places[:QUOTES], start=1)}
+    return {"words": ", ".join(shared) or None, **quoted}
+
+
 def _exciting(
-    task: Task, model: nn.Module, seen: list[Batch], rows: np.ndarray, classes: list[str], settings: Settings, folder: Path
-) -> Verdict:
+    task: Task, model: nn.Module, seen: list[Batch], judged: Columns, rows: np.ndarray, classes: list[str], settings: Settings,
+    folder: Path,
+) -> Verdict:  # fmt: skip
     spec = task.inputs[0]
-    whole = torch.cat([batch[spec.name].cpu() for batch in seen])
+    image = spec.modality == "image" and seen[0][spec.name].dim() == 4
+    whole = torch.cat([batch[spec.name].cpu() for batch in seen]) if image else None  # other inputs vary in size
     labels_N = probes.labels_of(task, seen) if classes else None
     depths = [name for name in trace.spaced(trace.blocks(model), 4) if name]
     tables, shown = [], {}
-    image = spec.modality == "image" and whole.dim() == 4
     low = float(spec.low) if isinstance(spec.low, (int, float)) else 0.0
     high = float(spec.high) if isinstance(spec.high, (int, float)) else 1.0
     for name in depths:
@@ -257,8 +274,10 @@ def _exciting(
             row: dict[str, Any] = {"depth": name, "unit": unit}
             if labels_N is not None:
                 row["classes"] = _counted([classes[k] for k in labels_N[places]])
+            if spec.modality == "text":
+                row |= _of_texts(judged, task.asks[0], places)
             tables.append({**row, "rows": " ".join(map(str, rows[places]))})
-        if not image or not found:
+        if whole is None or not found:
             continue
         file, order = name.replace(".", "_"), ", ".join(units)
         grid = [[whole[i].numpy() for i in places] for places in found.values()]

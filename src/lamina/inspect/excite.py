@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.inspect.probes import of_tokens
 from lamina.inspect.trace import watched
 from lamina.task import Batch, Task
 
@@ -37,9 +38,11 @@ def exciting(task: Task, model: nn.Module, name: str, batches: list[Batch], unit
         parts = []
         for batch in batches:
             task.outputs(model, batch)
-            if name not in seen or len(seen[name]) != len(batch[task.inputs[0].name]):
+            x = batch[task.inputs[0].name]
+            if name not in seen or len(seen[name]) != len(x):
                 return {}
-            parts.append(by_unit(seen[name]).float().cpu())
+            is_text = task.inputs[0].modality == "text" and x.dim() == 2
+            parts.append(by_unit(of_tokens(seen[name], x != 0) if is_text else seen[name]).float().cpu())
     said_BU = torch.cat(parts)
     if said_BU.dim() < 2:
         return {}

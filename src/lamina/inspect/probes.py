@@ -5,7 +5,9 @@ that are narrowed where they are wide and standardized by the training examples.
 leave-one-out error, in closed form (PRESS, Allen 1974): residual / (1 - leverage). It learns from training examples and is
 judged on validation examples.
 
-Legend: B, N examples, V values, D features, K classes or 1.
+The input of a text is how often each token stands in it; its activations are means over tokens, padding left out.
+
+Legend: B, N examples, T tokens, V values, D features, K classes or 1.
 """
 
 from __future__ import annotations
@@ -47,6 +49,20 @@ def narrowed(x: Tensor) -> Tensor:
     return torch.cat([hashed(part, half) if part.shape[1] > half else part for part in (means, x.flatten(1))], 1)
 
 
+def of_tokens(x: Tensor, inside_BT: Tensor) -> Tensor:
+    """(B, T, D) -> (B, D): the mean over what is no padding, so that texts of any length are comparable. Others stay."""
+    if x.dim() != 3 or x.shape[:2] != inside_BT.shape:
+        return x
+    return (x * inside_BT.unsqueeze(2)).sum(1) / inside_BT.sum(1, keepdim=True).clamp(min=1)
+
+
+def bag_of_tokens(x_BT: Tensor) -> Tensor:
+    """How often each token stands in a text (B, WIDEST): what can be told from words without their order. Ids beyond WIDEST
+    share a column."""
+    counts = torch.zeros(len(x_BT), WIDEST, device=x_BT.device)
+    return counts.scatter_add_(1, x_BT % WIDEST, (x_BT != 0).float())
+
+
 def hashed(x_BV: Tensor, width: int) -> Tensor:
     """(B, width): sums of the values, each with a sign, in places drawn once for every V.
 
@@ -72,10 +88,12 @@ def activations(task: Task, model: nn.Module, names: list[str], batches: Iterabl
         for batch in batches:
             seen.clear()
             task.outputs(model, batch)
-            raw = first_tensor(batch[task.inputs[0].name].float())
+            x = batch[task.inputs[0].name]
+            is_text = task.inputs[0].modality == "text" and x.dim() == 2
+            raw = bag_of_tokens(x) if is_text else first_tensor(x.float())
             for name, tensor in {"(the input)": raw, **seen}.items():
-                if tensor is not None and tensor.dim() > 1 and len(tensor) == len(raw):  # type: ignore[arg-type]
-                    held.setdefault(name, []).append(narrowed(tensor).cpu())
+                if tensor is not None and tensor.dim() > 1 and len(tensor) == len(x):
+                    held.setdefault(name, []).append(narrowed(of_tokens(tensor, x != 0) if is_text else tensor).cpu())
     return {name: torch.cat(parts).numpy() for name, parts in held.items()}
 
 

@@ -13,8 +13,10 @@ import numpy as np
 
 from lamina.answer import class_names
 from lamina.data.columns import length, take
+from lamina.data.near_texts import same_texts
 from lamina.data.source import Data
 from lamina.evaluate import interval, joined, resample
+from lamina.modalities.words import cut
 from lamina.needs import asking, label_errors, pictures
 from lamina.needs import leaks as leaking
 from lamina.needs.answers import Answers, percent
@@ -27,6 +29,8 @@ from lamina.task import Columns, Forward, Task
 from lamina.terminal import progress
 
 MANY_LEAKS = 0.01
+QUOTED = 200
+"""Characters of a text that is shown beside a suspect."""
 CELLS = 3
 """Columns of a table's row that are shown beside a suspect."""
 
@@ -46,7 +50,12 @@ def about_leaks(
     elif modality == "table" and len(task.inputs) == 1:
         shown = asking.inputs_of(task, train), asking.inputs_of(task, judged)
     similar = modality if shown[0] is not None and shown[0].ndim == 2 and shown[0].shape[1] else ""
-    found = leaking.leaks(asking.contents(task, train), asking.contents(task, judged), shown[0], shown[1], similar)
+    hashes = asking.contents(task, train), asking.contents(task, judged)
+    if modality == "text":
+        similar = modality
+        found = leaking.text_leaks(*hashes, asking.texts_of(task, train), asking.texts_of(task, judged))
+    else:
+        found = leaking.leaks(*hashes, shown[0], shown[1], similar)
     copies = np.flatnonzero(found.twin_M >= 0)
     answers.figure("leaked_share", found.share)
     answers.details["leaked"] = {
@@ -87,8 +96,38 @@ def about_leaks(
             part: name_of(judged, int(row)),
             "train": name_of(train, int(found.twin_M[row])),
             "copy": "exact" if found.exact_M[row] else "near",
+            **cells(task, judged, int(row)),
         }
         for row in copies[: settings.suspects]
+    ]
+
+
+def about_duplicates(task: Task, train: Columns, label_N: np.ndarray | None, settings: Settings, answers: Answers) -> None:
+    """Texts that stand more than once in training, and those that stand with different labels."""
+    if task.inputs[0].modality != "text":
+        return
+    groups = same_texts(asking.texts_of(task, train))
+    more = sum(len(rows) - 1 for rows in groups)
+    answers.figure("duplicate_share", more / length(train))
+    unlike = [rows for rows in groups if label_N is not None and len(set(label_N[rows].tolist())) > 1]
+    if not groups:
+        answers.sentences.append(f"No training text stands twice among the {length(train):,}.")
+        return
+    told = f"{percent(more / length(train))} of the {length(train):,} training texts repeat another"
+    if unlike:
+        answers.figure("conflicting_labels", sum(map(len, unlike)))
+        told += f"; {len(unlike):,} texts stand there with different labels, of which one at most is right"
+        answers.warnings.append(f"{len(unlike):,} training texts stand with different labels: the first are listed")
+    answers.sentences.append(f"{told}.")
+    first = [*unlike, *(rows for rows in groups if rows not in unlike)][: settings.suspects]
+    answers.tables["repeated texts"] = [
+        {
+            "times": len(rows),
+            "rows": ", ".join(name_of(train, row) for row in rows[:4]) + (", ..." if len(rows) > 4 else ""),
+            "labels": None if label_N is None else len(set(label_N[rows].tolist())),
+            **cells(task, train, rows[0]),
+        }
+        for rows in first
     ]
 
 
@@ -240,7 +279,9 @@ def name_of(columns: Columns, row: int, number: int | None = None) -> str:
 
 
 def cells(task: Task, columns: Columns, row: int) -> dict[str, Any]:
-    """The first cells of a table's row, as one text; nothing for other inputs."""
+    """The first cells of a table's row, as one text; a text, cut; nothing for other inputs."""
+    if task.inputs[0].modality == "text":
+        return {name: cut(str(columns[name][row]), QUOTED) for name in task.asks[:CELLS] if name in columns}
     if task.inputs[0].modality != "table":
         return {}
     found = [(name, columns[name][row]) for name in task.asks[:CELLS] if name in columns]

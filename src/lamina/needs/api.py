@@ -24,7 +24,7 @@ def needs(asked: Asked[Settings]) -> Verdict:
     Raises LaminaError for named inputs, and data without training examples.
     """
     from lamina.needs.about_curve import about_curve
-    from lamina.needs.about_data import about_labels, about_leaks, about_memorization
+    from lamina.needs.about_data import about_duplicates, about_labels, about_leaks, about_memorization
     from lamina.needs.about_fit import about_fit
     from lamina.needs.answers import Answers
     from lamina.needs.asking import classes_of
@@ -56,6 +56,7 @@ def needs(asked: Asked[Settings]) -> Verdict:
         about_curve(run.task, curve, settings, length(judged), folder, answers)
     about_fit(run, forward, data.train, judged, settings, folder, answers)
     about_leaks(run, forward, data.train, judged, part, settings, answers)
+    about_duplicates(run.task, data.train, classes_N, settings, answers)
     about_labels(run, forward, data, curve, settings, folder, device, precision, answers)
     about_memorization(run.task, data.train, classes_N, curve, settings, answers)
     return Verdict(

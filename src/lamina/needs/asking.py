@@ -40,10 +40,17 @@ def contents(task: Task, columns: Columns) -> list[bytes]:
         arrays = [batch[i.name].contiguous().reshape(len(batch[i.name]), -1).numpy() for i in task.inputs]
         for row in range(len(arrays[0])):
             digest = hashlib.blake2b(digest_size=16)
-            for array in arrays:
-                digest.update(array[row].tobytes())
+            for spec, array in zip(task.inputs, arrays, strict=True):
+                cells = array[row]
+                digest.update((cells[cells != 0] if spec.modality == "text" else cells).tobytes())  # padding says nothing
             found.append(digest.digest())
     return found
+
+
+def texts_of(task: Task, columns: Columns) -> list[str]:
+    """The raw texts behind the first input; of several columns that are asked for, all, a line each."""
+    asked = [columns[name] for name in task.asks]
+    return ["\n".join("" if cell is None else str(cell) for cell in row) for row in zip(*asked, strict=True)]
 
 
 def inputs_of(task: Task, columns: Columns) -> np.ndarray:

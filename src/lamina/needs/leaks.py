@@ -2,7 +2,8 @@
 
 The same: equal inputs as the model sees them. Nearly, for pictures: their brightness on a grid of at most 16 x 16,
 standardized, correlates by 0.995 or more (mirrored too), and the nearest neighbour stands out. For tables: every number
-within a thousandth of its column's spread, every other cell equal. Other inputs are compared for sameness alone.
+within a thousandth of its column's spread, every other cell equal. For texts: `data/near_texts.py`, which levels case and
+punctuation, and counts shared stretches of characters. Other inputs are compared for sameness alone.
 
 A collection may hold many truly similar examples (two photographs of a plain shirt), and these are no leak: a near copy
 counts only where it lies far closer than the judged examples' nearest neighbours usually do.
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from lamina.data.near_texts import near_copies
 
 GRID = 16
 SIMILAR = 0.995
@@ -53,6 +56,17 @@ def leaks(
         near_M = (near_pictures if similar == "image" else near_rows)(train_NV, judged_MV)
         twin_M = np.where(exact_M, twin_M, near_M)
     return Leaks(twin_M, exact_M)
+
+
+def text_leaks(
+    train_hashes: Sequence[bytes], judged_hashes: Sequence[bytes], train: Sequence[str], judged: Sequence[str]
+) -> Leaks:
+    """Copies by hash of what the model sees, and near copies of raw texts among the rest."""
+    exact = leaks(train_hashes, judged_hashes)
+    rest = np.flatnonzero(~exact.exact_M)
+    twin_M = exact.twin_M.copy()
+    twin_M[rest] = near_copies(train, [judged[i] for i in rest.tolist()])
+    return Leaks(twin_M, exact.exact_M)
 
 
 def grids(pixels_NCHW: np.ndarray) -> np.ndarray:

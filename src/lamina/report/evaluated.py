@@ -13,6 +13,7 @@ import numpy as np
 
 from lamina.data.columns import length, take
 from lamina.evaluate import Evaluation, evaluate
+from lamina.modalities.words import cut
 from lamina.terminal import jsonable
 from lamina.verdict import Verdict, figure
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 WORST = 12
 """Examples that are shown."""
+QUOTED = 400
+"""Characters of a text that is shown."""
 PICTURE_SIDE = 96
 """Pixels that a small picture is enlarged to."""
 
@@ -64,7 +67,7 @@ def worst(made: Evaluation) -> tuple[list[dict[str, Any]], np.ndarray]:
             for name, column in columns.items():
                 value = jsonable(column[i])
                 if isinstance(value, (str, int, float, bool)) and not name.startswith("loss_"):
-                    row[f"{prefix}{name}"] = value
+                    row[f"{prefix}{name}"] = cut(value, QUOTED) if isinstance(value, str) else value
         rows.append(row)
     return rows, order
 

@@ -6,9 +6,9 @@ from html import escape
 
 CSS = """
 :root{color-scheme:light dark;--ink:#1d2530;--soft:#5d6876;--line:#e3e7ec;--paper:#fff;--page:#f5f6f8;--blue:#2f6db5;
---good:#2c7a51;--bad:#b23b46;--amber:#fdf5e4;--amber-line:#d9a640}
+--good:#2c7a51;--bad:#b23b46;--amber:#fdf5e4;--amber-line:#d9a640;--for:224 120 20;--against:47 109 181}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ed;--soft:#9aa5b3;--line:#323a45;--paper:#1b2028;--page:#13171d;--blue:#7fb0ea;
---good:#6cc698;--bad:#ee8b93;--amber:#2c2618;--amber-line:#a98232}}
+--good:#6cc698;--bad:#ee8b93;--amber:#2c2618;--amber-line:#a98232;--for:240 150 60;--against:110 165 235}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
 overflow-wrap:anywhere}
@@ -32,6 +32,10 @@ th{font-weight:600;color:var(--soft)}.facts td{overflow-wrap:anywhere}
 .heat{text-align:center;padding:.34rem .5rem;background:color-mix(in srgb,var(--blue) calc(var(--heat)*65%),transparent)}
 .interval{width:120px;height:12px;display:block;margin-top:.3rem}.interval .axis{stroke:var(--line);stroke-width:2}
 .interval .range{stroke:var(--blue);stroke-width:4;stroke-linecap:round;opacity:.45}.interval circle{fill:var(--blue)}
+.shaded{white-space:pre-wrap;line-height:1.9;max-width:52rem;margin:.1rem 0 .9rem}
+.for,.against{--w:.6;padding:.05em .12em;border-radius:3px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.for{background:rgb(var(--for)/calc(var(--w)*.55));border-bottom:2px solid rgb(var(--for)/calc(.25 + var(--w)*.75))}
+.against{background:rgb(var(--against)/calc(var(--w)*.5));border-bottom:2px dotted rgb(var(--against)/calc(.25 + var(--w)*.75))}
 details{margin:.7rem 0}summary{cursor:pointer;color:var(--blue);font-size:.9rem}
 figure{margin:1rem 0;max-width:100%}figure img{max-width:100%;height:auto;background:#fff;border-radius:8px;padding:6px}
 figcaption{color:var(--soft);font-size:.85rem}

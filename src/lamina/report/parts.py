@@ -8,10 +8,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from lamina.modalities.words import readable
 from lamina.verdict import Figure
 
 LONGEST = 60
 """Rows of a table that a page shows."""
+LEAST_SHADE = 0.05
+"""A word that counts for less than this share of the strongest is not shaded."""
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
@@ -23,7 +26,7 @@ def text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
-    return escape(f"{value:,}" if isinstance(value, int) else str(value))
+    return escape(f"{value:,}" if isinstance(value, int) else readable(str(value)))
 
 
 def paragraphs(lines: Iterable[str]) -> str:
@@ -84,6 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             share = value / heat if heat and isinstance(value, int) and name != names[0] else None
             shade = f" style='--heat:{share:.2f}'" if share is not None else ""
             kind = " class='number heat'" if shade else " class=number" if number else ""
+            kind += " dir=auto" if isinstance(value, str) else ""
             cells.append(f"<td{kind}{shade}>{text(value)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     head = "".join(f"<th>{escape(str(name))}</th>" for name in names)
@@ -98,6 +102,26 @@ def heated(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> float:
     if not square or not all(isinstance(v, int) and v >= 0 for v in values):
         return 0.0
     return float(max(v for v in values if isinstance(v, int)))
+
+
+def shaded(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Texts whose words are shaded (see `Verdict.texts`): for what was said underlined, against it dotted, as strongly as it
+    counts. Each finds its own direction. Readable on paper and without colours."""
+    made = []
+    for row in rows:
+        pieces = "".join(word(str(inside), weight) for inside, weight in row["pieces"])
+        made.append(f"<p class=quiet>{escape(readable(str(row['about'])))}</p><p class=shaded dir=auto>{pieces}</p>")
+    legend = "<span class=for>speaks for the answer</span> <span class=against>speaks against it</span>"
+    return f"<h3>{escape(title)}</h3><p class='quiet legend'>{legend}</p>{''.join(made)}" if made else ""
+
+
+def word(inside: str, weight: float | None) -> str:
+    """A word with its shade, or what lies between words as it is."""
+    told = escape(readable(inside))
+    if weight is None or abs(weight) < LEAST_SHADE:
+        return told
+    kind = "for" if weight > 0 else "against"
+    return f"<span class={kind} style='--w:{min(1.0, abs(weight)):.2f}' title='{weight:+.2f}'>{told}</span>"
 
 
 def picture(title: str, path: Path) -> str:

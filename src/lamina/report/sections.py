@@ -33,7 +33,9 @@ def answered(answer: Answer) -> str:
     verdict = answer.verdict
     if verdict is None:
         return f"<p class=quiet>{escape(answer.left_out or 'not asked')}</p>"
-    pictures = "".join(parts.picture(title, path) for title, path in verdict.pictures.items())
+    texts = "".join(parts.shaded(title, rows) for title, rows in verdict.texts.items())
+    drawn = {title: path for title, path in verdict.pictures.items() if title not in verdict.texts}
+    pictures = "".join(parts.picture(title, path) for title, path in drawn.items())
     tables = "".join(f"<h3>{escape(title)}</h3>{parts.table(rows)}" for title, rows in verdict.tables.items() if rows)
     skipped = "".join(f"<li><b>{escape(what)}</b>: {escape(why)}</li>" for what, why in verdict.skipped.items())
     day = f" on {answer.when}" if answer.when else ""
@@ -44,6 +46,7 @@ def answered(answer: Answer) -> str:
         (f"<p class=quiet>{escape(how)}</p>" if how else "")
         + parts.paragraphs(verdict.sentences)
         + parts.warnings(verdict.warnings)
+        + texts
         + f"<div class=pictures>{pictures}</div>"
         + parts.details(
             f"The numbers behind it ({len(verdict.figures)} figures)", parts.figures(verdict.figures), answer.verb == "evaluate"

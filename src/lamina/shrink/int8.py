@@ -32,6 +32,10 @@ Calibration = Literal["minmax", "percentile", "entropy"]
 CALIBRATIONS: tuple[Calibration, ...] = ("minmax", "percentile", "entropy")
 BATCH = 32
 PERCENTILE = 99.999
+ENDLESS = 1e30
+"""A magnitude that only a mask has."""
+ENDING = ("Softmax", "ReduceMax", "ArgMax", "MaxPool")
+"""Operations after which a mask is gone."""
 JUDGED = 2000
 """Validation examples that choose between the ways to calibrate."""
 HISTOGRAM_EXAMPLES = 128
@@ -137,9 +141,33 @@ def quantize_onnx(float_onnx: Path, batches: Sequence[Batch], out: Path, calibra
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=methods[calibration],
+            nodes_to_exclude=masking(folded),
             extra_options={"CalibPercentile": PERCENTILE} if calibration == "percentile" else {},
         )
     return out
+
+
+def masking(file: Path) -> list[str]:
+    """The nodes that numbers without bounds pass through, as of a mask that attention adds: from their constant to the softmax.
+
+    In eight bits such a range leaves nothing of the numbers that count.
+    """
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(file)).graph
+    held = {one.name: one for one in graph.initializer}
+    held |= {n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"}
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+    arrays = {name: numpy_helper.to_array(one) for name, one in held.items() if one.data_type in kinds}
+    endless = {name for name, array in arrays.items() if array.size and np.abs(array.astype(np.float64)).max() > ENDLESS}
+    found = []
+    for node in graph.node:  # in the order in which they run
+        if endless & set(node.input):
+            found.append(node.name)
+            endless |= set(node.output) if node.op_type not in ENDING else set()
+    return found
 
 
 def names_of(file: Path) -> list[str]:

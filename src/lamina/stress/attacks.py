@@ -176,6 +176,8 @@ def told(
     details = {"attacks": {"eps": attacked.eps, "norm": settings.norm, "examples": count, **budget}}
     unit = {"table": " spreads of each column"}.get(run.task.inputs[0].modality, "")
     ball = f"{settings.norm} of {shown(attacked.eps)}{unit}"
+    if in_embedding_space(run.task):
+        ball = f"{settings.norm} of {shown(attacked.eps)} spreads of its embedding, which nobody can type"
     warnings = []
     if attacked.no_gradient > MASKED:
         warnings.append(

@@ -15,8 +15,9 @@ import numpy as np
 
 from lamina.data.columns import length, take
 from lamina.evaluate import asked, interval, resample
-from lamina.modalities import corrupt_image, corrupt_table
+from lamina.modalities import corrupt_image, corrupt_table, corrupt_text
 from lamina.modalities.image import pictures
+from lamina.modalities.words import cut
 from lamina.task import Columns, Forward, Task
 from lamina.terminal import figure as shown
 from lamina.terminal import progress
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 QUICK_EXAMPLES, QUICK_SEVERITIES = 100, (1, 3, 5)
 RESAMPLES = 200
 """Draws behind an interval, at most: every one is computed for each of up to 75 corruptions."""
+
+SHOWN = 160
+"""Characters of a corrupted text in a table."""
 
 Corrupt = Callable[[str, int], "Columns | None"]
 """(kind, severity) -> the examples, corrupted; None where there is nothing that the kind could change."""
@@ -129,8 +133,11 @@ def told(
         first = picture_column(run.task)
         pixels = pictures(take({first: examples[first]}, [0])[first], shape_of(run.task, examples[first]))
         drawn["corrupted example"] = sheet(run.pictures("stress") / "corrupted.png", pixels, list(values), settings.seed)
+    tables = {"corruptions": rows}
+    if run.task.inputs[0].modality == "text":
+        tables["corrupted texts"] = shown_texts(run.task, examples, list(values), settings.seed)
     details = {"corruptions": {"clean": clean, "values": values, "examples": length(examples)}}
-    return Verdict("stress", sentences, figures, {"corruptions": rows}, drawn, warnings, skipped, seconds, details)
+    return Verdict("stress", sentences, figures, tables, drawn, warnings, skipped, seconds, details)
 
 
 def drop(clean: float, corrupted: float, better: str) -> float | None:
@@ -160,7 +167,7 @@ def kinds_of(task: Task) -> Sequence[str]:
     modality = task.inputs[0].modality
     if modality == "image":
         return tuple(corrupt_image.KINDS)
-    return corrupt_table.KINDS if modality == "table" else ()
+    return {"table": corrupt_table.KINDS, "text": corrupt_text.KINDS}.get(modality, ())
 
 
 def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
@@ -172,6 +179,16 @@ def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
             return None if made is None else {**examples, **made}
 
         return of_rows
+    if task.inputs[0].modality == "text":
+        written = text_columns(task, examples)
+
+        def of_texts(kind: str, severity: int) -> Columns | None:
+            made = {name: corrupt_text.corrupt(texts, kind, severity, seed) for name, texts in written.items()}
+            if all(texts is None for texts in made.values()):
+                return None
+            return {**examples, **{name: texts for name, texts in made.items() if texts is not None}}
+
+        return of_texts
     name = picture_column(task)
     shape = shape_of(task, examples[name])
 
@@ -180,6 +197,30 @@ def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
         return {**examples, name: column}
 
     return of_pictures
+
+
+def text_columns(task: Task, examples: Columns) -> dict[str, list[str]]:
+    """The raw texts that a client sends, by column; what is none (a number, a code) is left alone."""
+    found = {}
+    for name in task.asks:
+        texts = [examples[name][i] for i in range(length(examples))]
+        if all(isinstance(text, str) for text in texts):
+            found[name] = [str(text) for text in texts]
+    return found
+
+
+def shown_texts(task: Task, examples: Columns, kinds: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    """What each kind makes of one text at the middle severity: of the first ten, the one of middle length."""
+    columns = text_columns(task, take(examples, range(min(10, length(examples)))))
+    if not columns:
+        return []
+    texts = sorted(next(iter(columns.values())), key=len)
+    text = texts[len(texts) // 2]
+    rows = [{"kind": "clean", "text": cut(text, SHOWN)}]
+    for kind in kinds:
+        made = corrupt_text.corrupt([text], kind, 3, seed)
+        rows += [{"kind": kind, "text": cut(made[0], SHOWN)}] if made else []
+    return rows
 
 
 def picture_column(task: Task) -> str:

@@ -1,8 +1,9 @@
-"""Groups of examples that may fare worse than others: by class, by the cells of a table, by how a picture looks, by likeness.
+"""Groups of examples that may fare worse than others: by class, by the cells of a table, by how a picture or a text looks,
+by likeness.
 
 Every group is a name and which examples are in it. None looks at what the model got right.
 
-Shapes: N examples, C channels or columns, H and W pixels, D features.
+Shapes: N examples, C channels or columns, H and W pixels, T tokens, D features.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CLUSTERS = 10
 
 
 def groups_of(task: Task, said: Said, batch: Batch | None, least: int, seed: int) -> Groups:
-    """Every group of at least `least` examples, and fewer than all. `batch` holds the encoded inputs, for pictures."""
+    """Every group of at least `least` examples, and fewer than all. `batch` holds the encoded inputs, for pictures and texts."""
     found: Groups = {}
     parts = max(2, min(FIFTHS, len(said) // (least + 5)))  # fewer where a fifth would be too small to judge
     if said.kind == "class" and said.truth_N is not None:
@@ -39,6 +40,9 @@ def groups_of(task: Task, said: Said, batch: Batch | None, least: int, seed: int
     modality = task.inputs[0].modality
     if modality == "image" and batch is not None:
         found |= looks(np.asarray(batch[task.inputs[0].name]), parts)
+    elif modality == "text":
+        tokens_NT = None if batch is None else np.asarray(batch[task.inputs[0].name])
+        found |= writing([str(said.columns[task.asks[0]][i]) for i in range(len(said))], tokens_NT, parts)
     elif modality == "table":
         found |= cells({name: said.columns[name] for name in task.asks if name in said.columns}, parts)
     if said.features_ND is not None and len(said) >= CLUSTERS * least:
@@ -99,6 +103,30 @@ def looks(x_NCHW: np.ndarray, parts: int = FIFTHS) -> Groups:
     for name, value_N in measures.items():
         found |= bins(name, value_N.astype(np.float64), parts)
     return found
+
+
+def writing(texts: Sequence[str], tokens_NT: np.ndarray | None, parts: int = FIFTHS) -> Groups:
+    """By how long texts are, how much of them is unknown to the tokenizer (id 1), how they are cased, and what stands in them."""
+    letters_N = np.array([max(1, sum(c.isalpha() for c in text)) for text in texts])
+    capitals_N = np.array([sum(c.isupper() for c in text) for text in texts]) / letters_N
+    foreign_N = np.array([sum(c.isalpha() and not c.isascii() for c in text) for text in texts]) / letters_N
+    found = bins("words", np.array([len(text.split()) for text in texts], dtype=np.float64), parts)
+    found["casing = no capitals"] = capitals_N == 0
+    found["casing = mostly capitals"] = capitals_N > 0.5
+    found["casing = mixed"] = (capitals_N > 0) & (capitals_N <= 0.5)
+    found["holds digits"] = np.array([any(c.isdigit() for c in text) for text in texts])
+    found["holds letters beyond a to z"] = foreign_N > 0
+    found["ends without punctuation"] = np.array([bool(text.rstrip()) and text.rstrip()[-1].isalnum() for text in texts])
+    if tokens_NT is not None:
+        unknown_N = (tokens_NT == 1).sum(1) / np.maximum((tokens_NT != 0).sum(1), 1)
+        if unknown_N.any():
+            found |= {f"{name} of tokens unknown": inside for name, inside in shares(unknown_N).items()}
+    return found
+
+
+def shares(share_N: np.ndarray) -> Groups:
+    """None, up to a tenth, more."""
+    return {"none": share_N == 0, "up to 10%": (share_N > 0) & (share_N <= 0.1), "more than 10%": share_N > 0.1}
 
 
 def clusters(features_ND: np.ndarray, seed: int) -> Groups:

@@ -26,7 +26,7 @@ class Settings:
     quick: Annotated[bool, Doc("fewer examples, draws and steps")] = False
     store: Annotated[bool, Doc("keep what is fitted (temperature, cuts) in the run, whose answers use it from then on")] = True
 
-    corruptions: Annotated[bool, Doc("corrupt the examples: fifteen kinds for pictures, six for tables")] = True
+    corruptions: Annotated[bool, Doc("corrupt the examples: fifteen kinds for pictures, twelve for texts, six for tables")] = True
     severities: Annotated[tuple[int, ...], Doc("strengths of the corruptions, from 1 to 5")] = (1, 2, 3, 4, 5)
     corruption_examples: Annotated[int, Doc("examples that are corrupted, in each kind and strength")] = 500
 
@@ -36,7 +36,7 @@ class Settings:
     )
     eps: Annotated[
         float | None,
-        Doc("greatest size of an attack: raw units (0 to 255) for pictures, spreads of a column for tables; default by input"),
+        Doc("greatest size of an attack: raw units for pictures, spreads of a column or of an embedding; default by input"),
     ] = None
     attack_steps: Annotated[int, Doc("gradient steps of an attack")] = 50
     restarts: Annotated[int, Doc("random starts of PGD")] = 3

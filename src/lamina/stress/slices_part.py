@@ -64,10 +64,10 @@ def slices_part(held: Held, settings: Settings) -> Verdict:
 
 
 def first_input(held: Held) -> Batch | None:
-    """The encoded first input of the test examples, where it is a picture."""
+    """The encoded first input of the test examples, where it is a picture or a text."""
     task, columns = held.run.task, held.test.columns
     spec = task.inputs[0]
-    if spec.modality != "image":
+    if spec.modality not in ("image", "text"):
         return None
     parts = []
     for start in range(0, len(held.test), EVALUATION_BATCH):
@@ -75,6 +75,9 @@ def first_input(held: Held) -> Batch | None:
         parts.append(
             task.encode({name: column for name, column in rows.items() if name in task.asks}, "predict")[spec.name].numpy()
         )
+    if spec.modality == "text":  # batches of other lengths
+        longest = max(part.shape[1] for part in parts)
+        parts = [np.pad(part, ((0, 0), (0, longest - part.shape[1]))) for part in parts]
     return {spec.name: np.concatenate(parts)}  # type: ignore[dict-item]
 
 

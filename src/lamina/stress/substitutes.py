@@ -1,7 +1,7 @@
 """Inputs that a model should not know, where nobody gives any: of its own examples, or of scikit-learn's pictures.
 
 What is near to training in some ways and far in others is the harder: shuffled patches keep the colours, permuted columns keep
-every column's values. Easy ones (noise, values out of range) show only that something works at all.
+every column's values, shuffled words every word. Easy ones (noise, values out of range) show only that something works at all.
 
 Shapes: B examples, C channels, H and W pixels.
 """
@@ -19,6 +19,7 @@ from lamina.data.source import PARTS, Source
 from lamina.errors import LaminaError
 from lamina.evaluate import joined
 from lamina.modalities.image import pictures
+from lamina.modalities.strange_text import strange_texts
 from lamina.predict import Unread, gather
 from lamina.task import Batch, Columns, Task
 
@@ -40,6 +41,10 @@ def substitutes(task: Task, examples: Columns, bundled: bool, seed: int) -> Iter
     elif modality == "table":
         for name, columns in table_substitutes(asked, seed):
             yield name, task.encode(columns, "predict")
+    elif modality == "text":
+        first = task.asks[0]
+        for name, texts in strange_texts([str(text) for text in asked[first]], seed):
+            yield name, task.encode({**asked, first: texts}, "predict")
 
 
 def image_substitutes(x_BCHW: np.ndarray, bundled: bool, seed: int) -> Iterator[tuple[str, np.ndarray]]:

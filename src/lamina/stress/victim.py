@@ -46,7 +46,7 @@ class Victim:
         spec = task.inputs[0]
         embedded = in_embedding_space(task)
         low, high = (None if embedded else column_bound(b, clean) for b in (spec.low, spec.high))
-        scale = embedding_spread(clean) if unit is None else unit
+        scale = embedding_unit(task, batch, clean) if unit is None else unit
         radius = default_eps(task, norm, clean) if eps is None else eps
         space = Space.around(clean, scale, low, high, norm, radius)
         with torch.no_grad():
@@ -122,8 +122,16 @@ def unit_of(task: Task, columns: Columns) -> Tensor | float | None:
     return spreads if len(spec.dims) > 1 else float(spreads[0])
 
 
-def embedding_spread(clean: Tensor) -> float:
-    return float(clean.std()) if clean.numel() > 1 else 1.0
+def embedding_unit(task: Task, batch: Batch, clean: Tensor) -> Tensor | float:
+    """The spread of embedded values; of a text, of those that are no padding, which stays where it is."""
+    if task.inputs[0].modality != "text":
+        return embedding_spread(clean)
+    inside = (batch[task.inputs[0].name] != 0).view(*clean.shape[:2], *[1] * (clean.dim() - 2))
+    return embedding_spread(clean[inside.expand_as(clean)]) * inside.to(clean)
+
+
+def embedding_spread(values: Tensor) -> float:
+    return float(values.std()) if values.numel() > 1 else 1.0
 
 
 def default_eps(task: Task, norm: Norm, clean: Tensor) -> float:
