@@ -131,8 +131,8 @@ def layers_of(task: Task, model: nn.Module, batch: Batch) -> tuple[list[Layer], 
     finally:
         for handle in handles:
             handle.remove()
-    counted = counted_flops(lambda: task.outputs(model, batch))
-    return layers, sum(layer.flops or 0 for layer in layers), counted // examples
+    total = counted_flops(lambda: task.outputs(model, batch))
+    return layers, sum(layer.flops or 0 for layer in layers), total // examples
 
 
 def flops_of(module: nn.Module, said: Tensor, examples: int) -> int | None:
