@@ -429,3 +429,18 @@ def test_the_same_seed_gives_the_same_figures(tmp_path):
 def test_a_setting_out_of_range_is_refused_by_its_flag(wrong):
     with pytest.raises(LaminaError, match=f"--{next(iter(wrong))}"):
         check(dataclasses.replace(Settings(), **wrong))
+
+
+def test_rounding_is_not_taken_for_a_wrong_gradient() -> None:
+    """A loss that differs from zero by its rounding alone, as of a network that is very sure: every step finds another slope."""
+    torch.manual_seed(0)
+    weight = torch.randn(200, dtype=torch.float64, requires_grad=True)
+    inputs = torch.randn(200, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+
+    def loss() -> torch.Tensor:
+        return 3e-8 * (inputs * weight).sum() + (1e3 * torch.sin(1e8 * weight.detach().sum())).detach() * 1e-13
+
+    row = gradients._checked("weight", weight, loss, 4, generator)
+    assert row["agrees"] and not row["large_enough"]
+    assert gradients._settled([1.0, 1.2, 1.0005]) and not gradients._settled([1.0, 1.2, 0.9]) and not gradients._settled([1.0])
