@@ -48,6 +48,9 @@ def fold_norms_over_pools(model: Any) -> int:
         conv.input.append(name)
         pool.output[0] = norm.output[0]
         graph.node.remove(norm)
+        for unread in names:
+            if unread != conv.input[1]:
+                graph.initializer.remove(constants[unread])
         folded += 1
     return folded
 
