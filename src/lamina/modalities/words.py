@@ -10,8 +10,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lamina.task import Piece
+if TYPE_CHECKING:  # an exported folder carries this file, and not the contract
+    from lamina.task import Piece
 
 Span = tuple[int, int]
 """Where a word starts and ends in the raw text, in characters."""
