@@ -45,7 +45,7 @@ class Settings:
         float | None, Doc("passes of training afterwards; 0 for none (default: half of the run's own; distill: all)")
     ] = None
     minutes: Annotated[float | None, Doc("a time budget for that training, in place of epochs")] = None
-    lr: Annotated[float | None, Doc("learning rate of that training (default: the run's own)")] = None
+    lr: Annotated[float | None, Doc("learning rate of that training (default: a fifth of the run's own; distill: all)")] = None
     examples: Annotated[int, Doc("examples that calibrate int8 and weigh channels")] = 512
     resamples: Annotated[int, Doc("draws behind the interval of the cost")] = 1000
     confidence: Annotated[float, Doc("share of the draws that an interval holds")] = 0.95
