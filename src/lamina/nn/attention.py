@@ -1,0 +1,96 @@
+"""Multi-head attention (Vaswani et al. 2017, "Attention Is All You Need", section 3.2), with torch's fused kernel.
+
+Shapes: B rows, T asking tokens, S tokens asked, D features, H heads, G key-value heads, E = D / H features of a head.
+A mask is boolean and True where attention may fall.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamina.errors import LaminaError
+from lamina.nn.cache import Keep
+from lamina.nn.positions import rotate
+
+
+class SelfAttention(nn.Module):
+    """Attention of a row's tokens to one another: x_BTD -> (B, T, D).
+
+    groups: key-value heads, each shared by H / G query heads (Ainslie et al. 2023, "GQA"); None gives each its own.
+    Raises LaminaError where heads do not divide the width, or groups the heads.
+    """
+
+    def __init__(self, width: int, heads: int, groups: int | None = None, bias: bool = True, dropout: float = 0.0):
+        super().__init__()
+        groups = groups or heads
+        if width % heads:
+            raise LaminaError(f"heads: expected a divisor of the width {width}, got {heads}")
+        if heads % groups:
+            raise LaminaError(f"groups: expected a divisor of the {heads} heads, got {groups}")
+        self.heads, self.groups, self.dropout = heads, groups, dropout
+        # Queries, keys and values in one product: H + G + G heads.
+        self.qkv = nn.Linear(width, width // heads * (heads + 2 * groups), bias)
+        self.project = nn.Linear(width, width, bias)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        turn: tuple[Tensor, Tensor] | None = None,
+        keep: Keep | None = None,
+    ) -> Tensor:
+        """mask: broadcasts to (B, H, T, S); causal: each token sees itself and those before, and mask is None.
+
+        turn: of `Rotary`. keep: of a cache; S counts its tokens too.
+        """
+        heads_BNTE = self.qkv(x_BTD).unflatten(-1, (self.heads + 2 * self.groups, -1)).transpose(1, 2)
+        q_BHTE, k_BGSE, v_BGSE = heads_BNTE.split((self.heads, self.groups, self.groups), dim=1)
+        if turn is not None:
+            q_BHTE, k_BGSE = rotate(q_BHTE, turn), rotate(k_BGSE, turn)
+        if keep is not None:
+            k_BGSE, v_BGSE = keep(k_BGSE, v_BGSE)
+        if self.groups < self.heads:
+            k_BGSE, v_BGSE = (x.repeat_interleave(self.heads // self.groups, 1) for x in (k_BGSE, v_BGSE))
+        dropout = self.dropout if self.training else 0.0
+        y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BGSE, v_BGSE, mask, dropout, causal)
+        return self.project(y_BHTE.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention of T tokens to S others, whose keys and values are computed once, by `memory`."""
+
+    def __init__(self, width: int, heads: int, bias: bool = True, dropout: float = 0.0):
+        super().__init__()
+        if width % heads:
+            raise LaminaError(f"heads: expected a divisor of the width {width}, got {heads}")
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width, bias)
+        self.key_value = nn.Linear(width, 2 * width, bias)
+        self.project = nn.Linear(width, width, bias)
+
+    def memory(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, S, E) of what is attended to."""
+        k, v = self.key_value(x_BSD).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, 1)
+        return k, v
+
+    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, seen: list[Tensor] | None = None) -> Tensor:
+        """(B, T, D). mask broadcasts to (B, H, T, S). A list `seen` receives the weights (B, T, S), their mean over heads."""
+        q_BHTE = self.query(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k_BHSE, v_BHSE = memory
+        dropout = self.dropout if self.training else 0.0
+        if seen is None:
+            y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, mask, dropout)
+        else:  # the fused kernel keeps its weights to itself
+            score_BHTS = (q_BHTE @ k_BHSE.transpose(2, 3)).float() * q_BHTE.shape[-1] ** -0.5
+            weight_BHTS = score_BHTS.masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1)
+            seen.append(weight_BHTS.mean(1))
+            y_BHTE = F.dropout(weight_BHTS, dropout).to(v_BHSE.dtype) @ v_BHSE
+        return self.project(y_BHTE.transpose(1, 2).flatten(2))
+
+
+def padding_mask(inside_BS: Tensor) -> Tensor:
+    """Which tokens may be attended to (B, 1, 1, S). A row of padding alone sees all: a softmax over nothing is no number."""
+    return (inside_BS | ~inside_BS.any(1, keepdim=True))[:, None, None]
