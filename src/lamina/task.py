@@ -31,13 +31,19 @@ Batch: TypeAlias = "dict[str, Tensor]"
 """Encoded examples: every value has leading dimension B."""
 
 Output: TypeAlias = "Tensor | dict[str, Tensor]"
-"""What a model says, every value with leading dimension B. Two reserved keys: `logits` (B, K), `features` (B, D)."""
+"""What a model says, every value with leading dimension B. Reserved keys: `logits` (B, K), `features` (B, D),
+`attention` (B, T, S): how much each place of what is said looks at each place of inputs[0].
+
+Models of tokens say `token_logits` (B, T, V): what comes after each token."""
 
 Forward: TypeAlias = "Callable[..., Output]"
 """Anything that maps inputs to an Output: an nn.Module, compiled, quantized, exported, or an ONNX session."""
 
 Arrays: TypeAlias = "dict[str, np.ndarray]"
 """A Batch or an Output without torch."""
+
+State: TypeAlias = "dict[str, Tensor]"
+"""What a generating model has read so far, every value with leading dimension B: rows are reordered with `index_select`."""
 
 Mode: TypeAlias = Literal["train", "evaluate", "predict"]
 Modality: TypeAlias = Literal["image", "audio", "text", "table", "observation", "side"]
@@ -64,6 +70,21 @@ class Input:
     modality: Modality
     low: float | tuple[float, ...] | None = None
     high: float | tuple[float, ...] | None = None
+
+
+class Generates(Protocol):
+    """A Forward that also generates. Cached and uncached agree token by token, and a batch agrees with each of its rows.
+
+    Token ids are int64; 0 is padding, left or right of a row's tokens, and changes nothing; 2, `<bos>`, begins a document.
+    """
+
+    def begin(self, *inputs: Tensor) -> tuple[Tensor, State]:
+        """The logits of what comes after each row (B, V), and the state to go on from."""
+        ...
+
+    def step(self, token_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """The logits after one more token a row (B, V), and the state then. `state` is used up: it may be written into."""
+        ...
 
 
 class Reader(Protocol):
@@ -93,8 +114,54 @@ class Decoder(Protocol):
     """What a model says, made answers: a frozen dataclass of plain fields in `decode/`."""
 
     def answers(self, ask: Callable[[Arrays], Arrays], arrays: Arrays) -> list[dict[str, Any]]:
-        """One JSON-able answer per example. May ask many times."""
+        """One JSON-able answer per example. May ask many times.
+
+        `ask` is an `Asking`: where the model keeps what it has read, it has `begin`, `step` and `rows` too (`decode/steps.py`).
+        """
         ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A decoder that tells its answers as they are written."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether an answer goes on with the input, which is then shown before it."""
+        ...
+
+    def stream(self, ask: Callable[[Arrays], Arrays], arrays: Arrays) -> Iterator[tuple[int, str]]:
+        """(example, piece of text) as they come; the pieces of an example add up to the text of its answer."""
+        ...
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """A Forward that writes token by token and keeps what it has read: a state of tensors that all lead with B."""
+
+    def begin(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (B, V) of the token that follows the inputs, padding on their left, and the state."""
+        ...
+
+    def step(self, token_B: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (B, V) of the token after `token_B` (int64), and the state."""
+        ...
+
+
+@runtime_checkable
+class WritesAsGraphs(Protocol):
+    """A model whose `begin` and `step` would not export, and that says the same in a form that does."""
+
+    def begin_graph(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]: ...
+    def step_graph(self, token_B: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """A Forward around another one, which says the same."""
+
+    @property
+    def inner(self) -> Forward: ...
 
 
 @dataclass(frozen=True)
@@ -218,6 +285,11 @@ class Task:
         serving = self.serving()
         return serving.reader.pieces(columns) if serving is not None and isinstance(serving.reader, Pieces) else None
 
+    def spoken(self, batch: Batch) -> list[tuple[str, list[Piece]]] | None:
+        """Answers that are texts: for each row of a batch that `target` has frozen, the text, and what each place of the reserved
+        output `attention` (B, T, S) stands for in it. Explanations draw the attention as an alignment by it. None: no texts."""
+        return None
+
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """JSON-able tables beyond the metrics, such as figures per class: {title: [row, ...]}."""
         return {}
@@ -273,21 +345,31 @@ class Task:
         """The inverse of `state`."""
         return dataclasses.replace(self, **state)
 
+    def briefly(self) -> Task:
+        """A copy whose answers are as short as its fields marked by `answering` allow."""
+        return dataclasses.replace(
+            self, **{f.name: f.metadata["brief"] for f in dataclasses.fields(self) if "brief" in f.metadata}
+        )
+
     def hyperparameters(self) -> dict[str, Any]:
         """The fields that a person may set."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.metadata.get("learned")}
 
     def save_processor(self, folder: Path) -> None:
-        """Write what `prepare` learned into `folder`, as plain files."""
-        from lamina.files import write_json
+        """Write what `prepare` learned into `folder`, as plain files: JSON, and fields that are files of their own."""
+        from lamina.files import write_bytes, write_json
 
-        write_json(folder / "state.json", self.state())
+        state, files = self.state(), files_of(self)
+        write_json(folder / "state.json", {name: value for name, value in state.items() if name not in files})
+        for name, file in files.items():
+            write_bytes(folder / file, state[name].encode())
 
     def load_processor(self, folder: Path) -> Task:
         """The inverse of `save_processor`."""
         from lamina.files import read_json
 
-        return self.with_state(read_json(folder / "state.json"))
+        kept = {name: (folder / file).read_text(encoding="utf-8") for name, file in files_of(self).items()}
+        return self.with_state({**read_json(folder / "state.json"), **kept})
 
 
 def arrays_of(batch: Batch, inputs: Sequence[Input]) -> Arrays:
@@ -295,21 +377,83 @@ def arrays_of(batch: Batch, inputs: Sequence[Input]) -> Arrays:
     return {spec.name: batch[spec.name].detach().cpu().numpy() for spec in inputs}
 
 
-def asking(forward: Forward, inputs: Sequence[Input], batch: Batch) -> Callable[[Arrays], Arrays]:
-    """`forward` as a function of arrays, on the device of `batch`; floating-point outputs in float32."""
-    import torch
+def asking(forward: Forward, inputs: Sequence[Input], batch: Batch) -> Asking:
+    """`forward` as a function of arrays, on the device of `batch`; floating-point outputs in float32.
 
-    device = batch[inputs[0].name].device
+    Where `forward`, or what it wraps, writes token by token, the function has `begin`, `step` and `rows`.
+    """
+    device, written = batch[inputs[0].name].device, forward
+    while isinstance(written, Wraps):
+        written = written.inner
+    names = [spec.name for spec in inputs]
+    return AskingSteps(forward, names, device, written) if isinstance(written, Writes) else Asking(forward, names, device)
 
-    def ask(arrays: Arrays) -> Arrays:
-        said = forward(*[torch.from_numpy(arrays[spec.name]).to(device) for spec in inputs])
+
+class Asking:
+    """A Forward as a function of arrays."""
+
+    def __init__(self, forward: Forward, names: Sequence[str], device: torch.device) -> None:
+        self.forward, self.names, self.device = forward, names, device
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        said = self.forward(*self.tensors(arrays))
         named = said if isinstance(said, dict) else {"output": said}
-        kept = {key: value.detach().cpu() for key, value in named.items()}
-        return {key: (value.float() if value.is_floating_point() else value).numpy() for key, value in kept.items()}
+        return {key: array_of(value) for key, value in named.items()}
 
-    return ask
+    def tensors(self, arrays: Arrays) -> list[Tensor]:
+        import torch
+
+        return [torch.from_numpy(arrays[name]).to(self.device) for name in self.names]
 
 
-def learned(default: Any) -> Any:
-    """A field that `prepare` fills in: never a flag, always saved with the run."""
-    return dataclasses.field(default=default, metadata={"learned": True})
+class AskingSteps(Asking):
+    """One that writes: `decode/steps.py` says what the three methods mean. The state stays in tensors, on their device."""
+
+    def __init__(self, forward: Forward, names: Sequence[str], device: torch.device, written: Writes) -> None:
+        super().__init__(forward, names, device)
+        self.written = written
+
+    def begin(self, arrays: Arrays) -> tuple[np.ndarray, Any]:
+        import torch
+
+        with torch.inference_mode():
+            logits_BV, state = self.written.begin(*self.tensors(arrays))
+        return array_of(logits_BV), state
+
+    def step(self, token_B: np.ndarray, state: Any) -> tuple[np.ndarray, Any]:
+        import torch
+
+        with torch.inference_mode():
+            logits_BV, state = self.written.step(torch.from_numpy(token_B).to(self.device), state)
+        return array_of(logits_BV), state
+
+    def rows(self, state: Any, index_N: np.ndarray) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            return {name: value[torch.from_numpy(index_N).to(value.device)] for name, value in state.items()}
+
+
+def array_of(value: Tensor) -> np.ndarray:
+    """A tensor as an array, floating-point numbers in float32."""
+    kept = value.detach().cpu()
+    return (kept.float() if kept.is_floating_point() else kept).numpy()
+
+
+def learned(default: Any, file: str | None = None) -> Any:
+    """A field that `prepare` fills in: never a flag, always saved with the run. `file`: a text that is a file of its own, such as
+    tokenizer.json, for other tools to read."""
+    return dataclasses.field(default=default, metadata={"learned": True, "file": file})
+
+
+def files_of(task: Task) -> dict[str, str]:
+    """The learned fields that are files of their own, and what these are called."""
+    return {f.name: f.metadata["file"] for f in dataclasses.fields(task) if f.metadata.get("file")}
+
+
+def answering(default: Any, brief: Any = None) -> Any:
+    """A field that says how answers are made and changes no weight: set in training, and anew wherever a run is asked.
+
+    brief: the value where a verb asks about many examples for its own ends and short answers do (`Task.briefly`).
+    """
+    return dataclasses.field(default=default, metadata={"answering": True} | ({} if brief is None else {"brief": brief}))

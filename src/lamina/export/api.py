@@ -56,6 +56,7 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
     from lamina.export.graph import output_names, program_of, write_onnx
     from lamina.export.parity import compare, require
     from lamina.export.session import onnx_forward, program_forward
+    from lamina.export.writing import share_weights, write_steps
     from lamina.run import versions
     from lamina.terminal import progress
 
@@ -69,6 +70,9 @@ def written(run: Run, settings: Settings, folder: Path, examples: Columns) -> tu
     facts: dict[str, Any] = {}
     if settings.format == "onnx":
         facts = write_onnx(program, task, folder / model)
+        written_too = write_steps(task, run.model(), task.encode(few, "evaluate"), folder)
+        if written_too:
+            share_weights(folder, [model, *written_too])
         exported = onnx_forward(folder / model, task)
     elif settings.format == "pte":
         write_pte(program, folder / model)

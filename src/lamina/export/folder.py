@@ -97,7 +97,7 @@ def readme(task: Task, model: str, runner: bool) -> str:
     names = ", ".join(f"{i.name} {i.dtype} ({', '.join(map(str, i.dims))})" for i in task.inputs)
     if runner:
         return (
-            "pip install numpy pillow onnxruntime\n"
+            f"pip install numpy pillow onnxruntime{' tokenizers' if task.inputs[0].modality == 'text' else ''}\n"
             "python run.py FILE ... --json        answers, one JSON object a line; folders and - for standard input too\n"
             f"{model}: {names}, in raw units; export.json says what else is known of it\n"
         )

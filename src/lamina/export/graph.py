@@ -80,11 +80,29 @@ def program_of(
     """
     graph = Graph(model, temperature).eval()
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), recurrences_kept(), torch.no_grad():
             return torch.export.export(graph, arguments(task, batch), dynamic_shapes=(varying_dims(task, most),))
     except Exception as error:  # what is wrong with a model may surface anywhere
         advice = "no decisions in Python on the values or the varying sizes of tensors"
         raise LaminaError(f"the model: expected one that torch.export takes ({advice}); {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def recurrences_kept() -> Iterator[None]:
+    """Inside, torch.export keeps an LSTM or a GRU as one operation, instead of unrolling it at the length that is traced.
+
+    Its time axis stays open then, in the program as in ONNX, which has operations of these names. torch's own ONNX exporter does
+    the same for a module; for a program it is up to who exports. Where this torch has no such thing, nothing changes, and
+    a recurrent model is refused with torch's words.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError):
+            from torch.export import _patches
+
+            for name in ("register_lstm_while_loop_decomposition", "register_gru_while_loop_decomposition"):
+                if (kept := getattr(_patches, name, None)) is not None:
+                    stack.enter_context(kept())
+        yield
 
 
 def write_onnx(program: torch.export.ExportedProgram, task: Task, path: Path) -> dict[str, Any]:
@@ -101,7 +119,7 @@ def write_onnx(program: torch.export.ExportedProgram, task: Task, path: Path) ->
         ) from error
     keys = list(output_names(program))
     try:
-        with quiet():
+        with quiet(), recurrences_kept():  # the exporter traces the program again
             made = torch.onnx.export(program, input_names=[i.name for i in task.inputs], output_names=keys, verbose=False)
             assert made is not None
             made.save(path)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamina.answer import Once, by_term
 from lamina.data.columns import length, rows_of, take
 from lamina.errors import LaminaError
 from lamina.export.session import OUTPUT, one_line
@@ -78,6 +79,11 @@ class Kept:
         self.said.append(output if isinstance(output, dict) else {OUTPUT: output})
         return output
 
+    @property
+    def inner(self) -> Forward:
+        """What it asks."""
+        return self.forward
+
 
 def compare(
     task: Task,
@@ -91,21 +97,28 @@ def compare(
 
     Raises LaminaError where the exported graph fails, or gives outputs of another name or shape.
     """
-    count = length(examples)
+    task, count = task.briefly(), length(examples)
     largest: dict[str, float] = {}
     squares: dict[str, float] = {}
     numbers: dict[str, int] = {}
     answers: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    losses: tuple[list[Any], list[Any]] = ([], [])
 
     def ask(start: int, size: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         batch = task.encode(take(examples, np.arange(start, min(start + size, count))), "evaluate")
         first, second = Kept(reference), Kept(exported)
+        inputs = [batch[spec.name] for spec in task.inputs]
         with torch.inference_mode():
-            wanted = task.predict(first, batch)
-            try:
-                got = task.predict(second, batch)
-            except Exception as error:  # a graph fails in any way
-                raise LaminaError(f"the exported graph: expected it to take {size} examples; {one_line(error)}") from error
+            whole: list[Any] = []
+            for kept, said in zip((first, second), made := ([], []), strict=True):
+                once = Once(kept)
+                try:
+                    said += task.predict(once, batch)
+                    whole.append(once(*inputs))  # what writes token by token may have made no whole call yet
+                except Exception as error:  # a graph fails in any way
+                    if kept is first:
+                        raise
+                    raise LaminaError(f"the exported graph: expected it to take {size} examples; {one_line(error)}") from error
         for one, other in zip(first.said, second.said, strict=True):
             same_shapes(one, other)
             for key in one:
@@ -114,7 +127,9 @@ def compare(
                 largest[key] = max(largest.get(key, 0.0), float(apart.max()))
                 squares[key] = squares.get(key, 0.0) + float(a.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).square().sum())
                 numbers[key] = numbers.get(key, 0) + a.numel()
-        return wanted, got
+        for output, found in zip(whole, losses, strict=True):
+            found[start:] = zip(*[part.tolist() for part in by_term(task.loss(output, batch))], strict=True)
+        return made
 
     for size in SIZES:
         ask(0, min(size, count))
@@ -123,9 +138,17 @@ def compare(
             kept += more
         advance(min(BATCH, count - start))
     outputs = {key: Difference(largest[key], math.sqrt(squares[key] / max(numbers[key], 1))) for key in largest}
-    metrics = [task.metrics(examples, rows_of(said)) for said in answers]
+    metrics = [task.metrics(examples, with_losses(said, found)) for said, found in zip(answers, losses, strict=True)]
     changed = sum(differ(a, b, tolerance) for a, b in zip(*answers, strict=True))
     return Parity(count, changed, outputs, *metrics)
+
+
+def with_losses(answers: list[dict[str, Any]], losses: list[Any]) -> Columns:
+    """Answers as columns, and the loss of each, as `lamina evaluate` hands them to metrics."""
+    said = rows_of(answers)
+    for name, column in zip(("loss_total", "loss_count"), zip(*losses, strict=True), strict=True):
+        said[name] = np.asarray(column, np.float64)  # type: ignore[assignment]
+    return said
 
 
 def same_shapes(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:

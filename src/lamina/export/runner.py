@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -41,6 +41,8 @@ class Model:
             for name, digest in about["files"].items():
                 verify(folder / name, digest)
             self.session = session_of(folder / about["model"], threads)
+            steps = [folder / f"model.{name}.onnx" for name in ("begin", "step")]
+            self.steps = [session_of(path, threads) for path in steps] if all(path.is_file() for path in steps) else None
             self.reader, self.decoder = (made(about["serving"][part]) for part in ("reader", "decoder"))
         except (KeyError, TypeError, AttributeError) as error:
             raise LaminaError(f"{folder / 'export.json'}: expected what lamina export wrote; {error!r}") from None
@@ -92,11 +94,39 @@ class Model:
 
     def told(self, arrays: dict[str, Any]) -> list[dict[str, Any]]:
         """What the decoder says, and where the run can tell, whether the input is unknown."""
-        answers = self.decoder.answers(self.ask, arrays)
+        answers = self.decoder.answers(Steps(self) if self.steps else self.ask, arrays)
         if self.known is None or any(len(self.said.get(key, ())) != len(answers) for key in self.known.needs):
             return answers
         more = self.known.answers(self.said.get("logits"), self.said.get("features"))
         return [{**answer, **extra} for answer, extra in zip(answers, more, strict=True)]
+
+
+class Steps:
+    """A model that writes token by token: its state is arrays by name, as `lamina/decode/steps.py` asks for."""
+
+    def __init__(self, model: Model) -> None:
+        assert model.steps is not None
+        self.model = model
+        self.sessions = dict(zip(("begin", "step"), model.steps, strict=True))
+
+    def __call__(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        return self.model.ask(arrays)
+
+    def begin(self, arrays: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return self.run("begin", arrays)
+
+    def step(self, token_B: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return self.run("step", {"token": token_B, **state})
+
+    def rows(self, state: dict[str, Any], index_N: Any) -> dict[str, Any]:
+        return {name: value[index_N] for name, value in state.items()}
+
+    def run(self, name: Literal["begin", "step"], feed: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        session = self.sessions[name]
+        taken = {node.name for node in session.get_inputs()}
+        keys = [node.name for node in session.get_outputs()]
+        logits_BV, *state = session.run(keys, {key: value for key, value in feed.items() if key in taken})
+        return logits_BV, dict(zip((key.replace("next.", "state.", 1) for key in keys[1:]), state, strict=True))
 
 
 def gathered(gather: Callable[[Sequence[Any]], Any], sources: Sequence[Any]) -> Iterator[Any]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 OUTPUT = "output"
 """The name of an output that has no key: of a model that says one tensor."""
+BEGIN, STEP, WEIGHTS = "model.begin.onnx", "model.step.onnx", "model.weights"
+"""The files of a model that writes token by token, beside its graph."""
+TOKEN, STATE, NEXT = "token", "state.", "next."
+"""The input of a step, and what the names of the state begin with: going in, and coming out."""
 
 
 def onnx_forward(path: str | Path, task: Task, threads: int | None = None) -> Forward:
@@ -40,7 +44,37 @@ def onnx_forward(path: str | Path, task: Task, threads: int | None = None) -> Fo
         feed = {name: x.detach().cpu().contiguous().numpy() for name, x in zip(names, inputs, strict=True)}
         return output_of(dict(zip(keys, map(torch.from_numpy, session.run(keys, feed)), strict=True)))
 
+    if (Path(path).parent / STEP).is_file():
+        begin, step = (onnx_session(Path(path).parent / file, threads) for file in (BEGIN, STEP))
+        return WritingSession(forward, names, begin, step)
     return forward
+
+
+class WritingSession:
+    """A Forward over the graphs of a model that writes token by token."""
+
+    def __init__(self, forward: Forward, names: list[str], begin: Any, step: Any) -> None:
+        self.forward, self.names = forward, names
+        self.sessions = {"begin": begin, "step": step}
+
+    def __call__(self, *inputs: Tensor) -> Output:
+        return self.forward(*inputs)
+
+    def begin(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._run("begin", dict(zip(self.names, inputs, strict=True)))
+
+    def step(self, token_B: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._run("step", {TOKEN: token_B, **{STATE + name: value for name, value in state.items()}})
+
+    def _run(self, name: str, feed: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        import torch
+
+        session = self.sessions[name]
+        taken = {node.name for node in session.get_inputs()}  # an export leaves out what it does not need
+        keys = [node.name for node in session.get_outputs()]
+        said = session.run(keys, {key: x.detach().cpu().contiguous().numpy() for key, x in feed.items() if key in taken})
+        logits_BV, *state = map(torch.from_numpy, said)
+        return logits_BV, dict(zip([key.removeprefix(NEXT) for key in keys[1:]], state, strict=True))
 
 
 def onnx_session(path: str | Path, threads: int | None = None) -> Any:
