@@ -1,4 +1,4 @@
-"""Defects of a whole set of labelled pictures: duplicates, leaks, conflicting labels, classes too small or too uneven.
+"""Defects of a whole set of labelled pictures or texts: duplicates, leaks, conflicting labels, classes too small or too uneven.
 
 Functions over columns; findings come in a fixed order, and long lists are cut with a count of the rest.
 """
@@ -43,8 +43,8 @@ def _repeated(hashes: Sequence[str]) -> list[list[int]]:
     return [r for r in rows.values() if len(r) > 1]
 
 
-def across_parts(hashes: Sequence[str], parts: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """Pictures that stand in two parts: what is tested was trained on."""
+def across_parts(hashes: Sequence[str], parts: Sequence[str], names: Sequence[str], what: str = "picture") -> list[Finding]:
+    """Examples that stand in two parts: what is tested was trained on."""
     found = []
     for rows in _repeated(hashes):
         first: dict[str, int] = {}
@@ -52,34 +52,34 @@ def across_parts(hashes: Sequence[str], parts: Sequence[str], names: Sequence[st
             first.setdefault(parts[row], row)
         ordered = sorted(first, key=PARTS.index)
         found += [
-            Finding("leaking-duplicate", f"the same picture is in {ordered[0]} ({names[first[ordered[0]]]}) and in {part}",
+            Finding("leaking-duplicate", f"the same {what} is in {ordered[0]} ({names[first[ordered[0]]]}) and in {part}",
                     names[first[part]], fix=f"remove it from {ordered[0]}", severity="warning")
             for part in ordered[1:]
         ]  # fmt: skip
     return capped(found)
 
 
-def duplicates(hashes: Sequence[str], parts: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """Pictures that stand more than once in one part."""
+def duplicates(hashes: Sequence[str], parts: Sequence[str], names: Sequence[str], what: str = "picture") -> list[Finding]:
+    """Examples that stand more than once in one part."""
     found = []
     for rows in _repeated(hashes):
         first: dict[str, int] = {}
         for row in rows:
             if parts[row] in first:
-                found.append(Finding("duplicate", f"the same picture as {names[first[parts[row]]]}", names[row],
+                found.append(Finding("duplicate", f"the same {what} as {names[first[parts[row]]]}", names[row],
                                      fix="keep one of them", severity="warning"))  # fmt: skip
             else:
                 first[parts[row]] = row
     return capped(found)
 
 
-def conflicts(hashes: Sequence[str], labels: Sequence[str], names: Sequence[str]) -> list[Finding]:
-    """One picture under two labels."""
+def conflicts(hashes: Sequence[str], labels: Sequence[str], names: Sequence[str], what: str = "picture") -> list[Finding]:
+    """One example under two labels."""
     found = []
     for rows in _repeated(hashes):
         for row in rows[1:]:
             if labels[row] != labels[rows[0]]:
-                reason = f"labelled {labels[row]!r}, but the same picture {names[rows[0]]} is labelled {labels[rows[0]]!r}"
+                reason = f"labelled {labels[row]!r}, but the same {what} {names[rows[0]]} is labelled {labels[rows[0]]!r}"
                 found.append(Finding("conflicting-label", reason, names[row], fix="decide which is right", severity="warning"))
     return capped(found)
 

@@ -26,3 +26,35 @@ def breast_cancer() -> Any:
     bunch: Any = load_breast_cancer()
     columns = dict(zip(bunch.feature_names.tolist(), bunch.data.T, strict=True))
     return {**columns, "label": bunch.target_names[bunch.target].tolist()}
+
+
+TOPICS = {
+    "statements": ("compound", "assert", "assignment", "augassign", "del", "import", "raise", "return", "global", "nonlocal",
+                   "pass", "break", "continue", "yield"),
+    "expressions": ("atom-identifiers", "atom-literals", "binary", "bitwise", "booleans", "calls", "comparisons", "conversions",
+                    "lambda", "power", "shifting", "slicings", "subscriptions", "unary", "operator-summary"),
+    "special methods": ("specialnames",),
+    "types": ("types", "typesmapping", "typesseq", "typesmethods", "typesmodules", "typesfunctions"),
+    "strings": ("strings", "string-methods", "formatstrings"),
+    "debugger": ("debugger",),
+    "execution": ("execmodel", "exceptions", "dynamic-features"),
+}  # fmt: skip
+"""What `help()` calls its topics, by the chapter that they come from."""
+
+
+def python_paragraphs() -> tuple[list[str], list[str]]:
+    """The demo of texts: paragraphs of Python's own `help()`, and the chapter that each comes from.
+
+    Of `pydoc_data.topics` (Python Software Foundation License): some 1,200 paragraphs of eight words or more.
+    """
+    import re
+    from pydoc_data.topics import topics
+
+    found: dict[str, str] = {}
+    for chapter, names in TOPICS.items():
+        for name in names:
+            for paragraph in re.split(r"\n\s*\n", topics.get(name, "")):
+                text = " ".join(paragraph.split())
+                if len(text.split()) >= 8:
+                    found.setdefault(text, chapter)
+    return list(found), list(found.values())

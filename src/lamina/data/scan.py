@@ -8,14 +8,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from lamina.data.parallel import holds_pairs, scan_parallel
 from lamina.data.source import Finding, Source
+from lamina.data.text_files import holds_texts
+from lamina.data.texts import scan_texts
 from lamina.errors import LaminaError
 
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
 def scan(source: Source) -> list[Finding]:
-    """Every defect of a set of pictures or of a table: errors first, then warnings, then notes, in a fixed order.
+    """Every defect of pictures, of parallel or labelled texts, or of a table: errors, warnings, notes, in a fixed order.
 
     The layout is detected as training detects it. Raises LaminaError where there is no data to look at.
     """
@@ -23,13 +26,34 @@ def scan(source: Source) -> list[Finding]:
         raise LaminaError("nothing to scan: name a folder or a table with --data")
     if isinstance(source.data, (str, os.PathLike)) and not str(source.data).startswith("hf:") and not Path(source.data).exists():
         raise LaminaError(f"{source.data}: no such file or folder")
-    if holds_pictures(source):
+    if holds_pairs(source):
+        found = scan_parallel(source)
+    elif holds_text_files(source):
+        found = scan_texts(source)
+    elif holds_pictures(source):
         found = scan_images(source)
+    elif holds_texts(source.data, source.text, source.label):
+        found = scan_texts(source)
     else:
         from lamina.data.tables import scan_table
 
         found = scan_table(source)
     return sorted(found, key=lambda f: _ORDER[f.severity])  # stable: the order within each is the finder's
+
+
+def holds_text_files(source: Source) -> bool:
+    """Whether the data is a folder of files of text, without a picture or a table among them."""
+    from lamina.modalities.image import is_picture_name
+
+    if not isinstance(source.data, (str, os.PathLike)) or not Path(source.data).is_dir() or source.image is not None:
+        return False
+    texts = 0
+    for folder, _, files in os.walk(source.data):
+        for name in files:
+            if is_picture_name(name) or Path(name).suffix.lower() in (".arrow", ".parquet"):
+                return False
+            texts += name.lower().endswith(".txt") and Path(folder) != Path(source.data)
+    return texts > 0
 
 
 def scan_images(source: Source) -> list[Finding]:

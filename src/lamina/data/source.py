@@ -22,6 +22,7 @@ class Source:
     data: Annotated[Any, Doc("a folder, a table, idx files or a dataset; without it, the task's bundled demo data")] = None
     label: Annotated[str | None, Doc("the column that holds the answer, where the data is a table")] = None
     image: Annotated[str | None, Doc("the column that holds the path of a picture, where the data is a table")] = None
+    text: Annotated[str | None, Doc("the column that holds the text, where the data is a table")] = None
     group: Annotated[str | None, Doc("a column whose equal values must stay in one part, such as a patient")] = None
     time: Annotated[str | None, Doc("a column to split by: the oldest rows train, the newest test")] = None
     valid: Annotated[float | None, Doc("share of examples kept for validation, unless the data says")] = None

@@ -188,7 +188,7 @@ def learned(
     valid_part = data.valid
 
     def valid(forward: Forward) -> dict[str, float]:
-        return task.evaluate(forward, valid_part)[0] if length(valid_part) else {}
+        return task.briefly().evaluate(forward, valid_part)[0] if length(valid_part) else {}
 
     budget = None
     if plan is None:
@@ -295,8 +295,10 @@ class Budget:
         assert recipe.minutes is not None
         seconds = recipe.minutes * 60
         step = finder.step_seconds(learner, at_least=min(0.02 * seconds, 20))
-        example = evaluation_seconds(learner, data)
-        after = example * length(data.test) + AFTERWARDS + min(RESAMPLING * length(data.test), RESAMPLE_SECONDS)
+        brief = learner.task.briefly()
+        example = evaluation_seconds(learner, brief, data, 500)
+        whole = example if brief == learner.task else evaluation_seconds(learner, learner.task, data, 64)
+        after = whole * length(data.test) + AFTERWARDS + min(RESAMPLING * length(data.test), RESAMPLE_SECONDS)
         deadline = started + seconds * (1 - MARGIN) - after
         return Budget(deadline, step, example * length(data.valid), recipe.evaluations)
 
@@ -304,14 +306,14 @@ class Budget:
         return Plan.of(max(1, int((self.deadline - time.monotonic() - self.evaluations * self.evaluation) / self.step)))
 
 
-def evaluation_seconds(learner: Learner, data: Data) -> float:
-    """Seconds to answer one example, from up to 500 of the validation part."""
-    some = take(data.valid, range(min(length(data.valid), 500)))
+def evaluation_seconds(learner: Learner, task: Task, data: Data, most: int) -> float:
+    """Seconds for `task` to answer one example, from up to `most` of the validation part."""
+    some = take(data.valid, range(min(length(data.valid), most)))
     if not length(some):
         return 0.0
     forward = forward_of(learner.judged().eval(), learner.precision, learner.device)
     began = time.perf_counter()
-    learner.task.evaluate(forward, some)
+    task.evaluate(forward, some)
     return (time.perf_counter() - began) / length(some)
 
 
@@ -409,6 +411,8 @@ def assigned(kind: type[Task], fields: Mapping[str, Any]) -> dict[str, dict[str,
     given: dict[str, dict[str, Any]] = {home: {} for home in homes}
     for name, value in fields.items():
         home = next((h for h in homes if name in names[h]), None)
+        if home is None and f"{name}_name" in names["task"]:  # as the flag is spelled
+            home, name = "task", f"{name}_name"
         if home is None:
             near = difflib.get_close_matches(name, set().union(*names.values()), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""

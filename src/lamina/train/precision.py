@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import os
 import sys
@@ -68,6 +69,18 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def narrowed(model: nn.Module, precision: str) -> nn.Module:
+    """A copy of `model` for many small calls under `autocast(precision)`: the weights of its linear layers are cast once.
+
+    Autocast casts them anew in every call, which takes longer than one token's arithmetic. In float32 it is the model itself.
+    """
+    if precision != "bfloat16":
+        return model
+    weights = {id(m.weight): m.weight.detach().bfloat16() for m in model.modules() if isinstance(m, nn.Linear)}
+    memo: dict[int, Any] = {key: nn.Parameter(weight, requires_grad=False) for key, weight in weights.items()}
+    return copy.deepcopy(model, memo)
 
 
 def has_convolutions(model: nn.Module) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lamina.data.columns import length, take
 from lamina.errors import LaminaError
-from lamina.task import Batch, Columns, Task
+from lamina.task import Batch, Columns, Mode, Task
+
+SORTED = 50
+"""Batches among which examples of like length are brought together."""
+BLUR = 0.1
+"""Share by which a length is changed at random, beside what rounding hides, before examples are sorted."""
+ROUND = 8
+"""Tokens are padded to a multiple of this: fewer shapes, fewer kernels to choose and blocks of memory to keep."""
 
 
 class ShuffledStream:
@@ -64,3 +71,50 @@ class ShuffledStream:
 
     def after_step(self) -> None:
         pass
+
+
+class LengthStream(ShuffledStream):
+    """As `ShuffledStream`, but the examples of a batch are of like length, so that little of it is padding.
+
+    The epoch's permutation is cut into stretches of `SORTED` batches; within each, examples are sorted by about their length, cut
+    into batches, and the batches of all stretches are shuffled (as fairseq and torchtext's bucket iterator have it). Who stands
+    with whom still changes every epoch.
+    """
+
+    def __init__(self, task: Task, columns: Columns, size: int, seed: int, lengths: Sequence[int] | np.ndarray) -> None:
+        super().__init__(task, columns, size, seed)
+        self.lengths = np.asarray(lengths)
+
+    def order(self) -> np.ndarray:
+        if self._order is None or self._order[0] != self.epoch:
+            rng = np.random.default_rng((self.seed, self.epoch))
+            self._order = self.epoch, by_length(rng.permutation(self.count), self.lengths, self.size, rng)
+        return self._order[1]
+
+
+def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """The rows of `order`, whole batches of like length first, in a random order; what fills no batch comes last."""
+    whole = len(order) // size * size
+    stretches = [order[i : min(i + SORTED * size, whole)] for i in range(0, whole, SORTED * size)]
+    # Blurred, or few texts would always stand with the same ones.
+    blurred = lengths * rng.uniform(1 - BLUR, 1 + BLUR, len(lengths)) + rng.uniform(0, ROUND, len(lengths))
+    ordered = [rows[np.argsort(blurred[rows], kind="stable")].reshape(-1, size) for rows in stretches]
+    batches = np.concatenate(ordered)
+    return np.concatenate([batches[rng.permutation(len(batches))].reshape(-1), order[whole:]])
+
+
+def token_stream(ids: Sequence[np.ndarray], labels: Mapping[str, np.ndarray], size: int, seed: int) -> LengthStream:
+    """Batches of texts that are encoded already: `tokens` (B, T), padded on the right with 0, and the labels by name."""
+    return LengthStream(_Padded(), {"tokens": ids, **labels}, size, seed, [len(row) for row in ids])  # type: ignore[arg-type]
+
+
+class _Padded:
+    """Stands for the task in a stream whose texts are encoded already."""
+
+    def encode(self, columns: Columns, mode: Mode) -> Batch:
+        import torch
+
+        from lamina.modalities.text import padded
+
+        labels = {name: torch.from_numpy(column) for name, column in columns.items() if name != "tokens"}  # type: ignore[arg-type]
+        return {"tokens": torch.from_numpy(padded(columns["tokens"], ROUND)), **labels}
