@@ -26,27 +26,26 @@ STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.
 """The 97.5% point of Student's t for that many values; 1.96 beyond ten is a little narrow, and close."""
 
 
+def trained(task: str, flags: Sequence[str], folder: Path) -> dict[str, Any]:
+    """`lamina train TASK FLAGS` into `folder`: its metrics, of which part, what it took. Raises SystemExit with what it said
+    where it fails."""
+    began = time.monotonic()
+    done = subprocess.run([*LAMINA, "train", task, *flags, "--out", str(folder), "--json"], capture_output=True, text=True)
+    seconds = time.monotonic() - began
+    if done.returncode:
+        raise SystemExit(f"lamina train {task} {' '.join(flags)}: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    info = json.loads((folder / "run.json").read_text())
+    found = {"metrics": told["metrics"], "part": told["part"], "seconds": round(seconds, 1)}
+    return {**found, **{name: info[name] for name in ("parameters", "precision", "recipe", "versions")}}
+
+
 def once(data: Path, minutes: float, seed: int, flags: Sequence[str]) -> dict[str, Any]:
-    """One training. Raises SystemExit with what it said where it fails."""
+    """One training of pictures. Raises SystemExit with what it said where it fails."""
+    arguments = ["--data", str(data), "--minutes", str(minutes), "--seed", str(seed), *flags]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["train", "image-classification", "--data", str(data), "--minutes", str(minutes), "--seed", str(seed)]
-        began = time.monotonic()
-        done = subprocess.run([*LAMINA, *arguments, "--out", f"{folder}/run", "--json", *flags], capture_output=True, text=True)
-        seconds = time.monotonic() - began
-        if done.returncode:
-            raise SystemExit(f"seed {seed}: exit status {done.returncode}: {done.stderr.strip()[-500:]}")
-        told = json.loads(done.stdout.strip().splitlines()[-1])
-        info = json.loads((Path(folder) / "run" / "run.json").read_text())
-    return {
-        "seed": seed,
-        "accuracy": told["metrics"]["accuracy"]["value"],
-        "part": told["part"],
-        "seconds": round(seconds, 1),
-        "parameters": info["parameters"],
-        "precision": info["precision"],
-        "recipe": info["recipe"],
-        "versions": info["versions"],
-    }
+        found = trained("image-classification", arguments, Path(folder) / "run")
+    return {"seed": seed, "accuracy": found.pop("metrics")["accuracy"]["value"], **found}
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Runs contenders side by side, fairly: one process each, interleaved A B C A B C, the same threads, ratios within a round.
 
-A contender is a command that prints a line of JSON with `images` and `seconds`, the last that begins with a brace.
+A contender is a command that prints a line of JSON with `images` (or `tokens`) and `seconds`, the last that begins with a brace.
 Speeds drift on a shared machine, so a contender is compared with the baseline of its own round, and the figures that
 count are the median of those ratios and their range.
 """
@@ -77,7 +77,9 @@ def interleaved(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
             yield number, name
 
 
-def measure(names: Sequence[str], rounds: int, once: Callable[[str], Result]) -> tuple[list[dict[str, Result]], dict[str, str]]:
+def measure(
+    names: Sequence[str], rounds: int, once: Callable[[str], Result], unit: str = "images"
+) -> tuple[list[dict[str, Result]], dict[str, str]]:
     """The results of each round by name, and why contenders failed. One that fails once is not run again."""
     results: list[dict[str, Result]] = [{} for _ in range(rounds)]
     failures: dict[str, str] = {}
@@ -90,16 +92,16 @@ def measure(names: Sequence[str], rounds: int, once: Callable[[str], Result]) ->
             failures[name] = str(error)
             print(error, file=sys.stderr)
             continue
-        print(f"round {number + 1} of {rounds}: {name}: {speed(results[number][name]):,.0f} images/s", file=sys.stderr)
+        print(f"round {number + 1} of {rounds}: {name}: {speed(results[number][name], unit):,.1f} {unit}/s", file=sys.stderr)
     return [{n: r for n, r in one.items() if n not in failures} for one in results], failures
 
 
-def speed(result: Result) -> float:
-    """Images a second."""
-    return result["images"] / result["seconds"]
+def speed(result: Result, unit: str = "images") -> float:
+    """Images a second, or what else is counted."""
+    return result[unit] / result["seconds"]
 
 
-def summary(results: Sequence[Mapping[str, Result]], baseline: str) -> dict[str, dict[str, float]]:
+def summary(results: Sequence[Mapping[str, Result]], baseline: str, unit: str = "images") -> dict[str, dict[str, float]]:
     """By contender: the median of its speeds, and median, least and greatest of its ratios to the baseline of the same round.
 
     Raises Failed where the baseline has no result, or contenders trained different numbers of weights.
@@ -111,9 +113,9 @@ def summary(results: Sequence[Mapping[str, Result]], baseline: str) -> dict[str,
         raise Failed(f"the contenders do not train the same network: {sorted(counts)} weights")
     found = {}
     for name in results[0]:
-        ratios = [speed(one[name]) / speed(one[baseline]) for one in results]
+        ratios = [speed(one[name], unit) / speed(one[baseline], unit) for one in results]
         found[name] = {
-            "images_per_second": statistics.median(speed(one[name]) for one in results),
+            f"{unit}_per_second": statistics.median(speed(one[name], unit) for one in results),
             "ratio": statistics.median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
@@ -121,12 +123,14 @@ def summary(results: Sequence[Mapping[str, Result]], baseline: str) -> dict[str,
     return found
 
 
-def table(figures: Mapping[str, Mapping[str, float]], about: Mapping[str, str], left_out: Mapping[str, str]) -> str:
+def table(
+    figures: Mapping[str, Mapping[str, float]], about: Mapping[str, str], left_out: Mapping[str, str], unit: str = "images"
+) -> str:
     """The summary as Markdown, the fastest first, and what was left out and why."""
-    lines = ["| contender | images/s | ratio to the baseline | range of the ratio |", "|---|---|---|---|"]
+    lines = [f"| contender | {unit}/s | ratio to the baseline | range of the ratio |", "|---|---|---|---|"]
     for name, f in sorted(figures.items(), key=lambda item: -item[1]["ratio"]):
         ratios = f"{f['ratio']:.2f} | {f['ratio_min']:.2f} to {f['ratio_max']:.2f}"
-        lines.append(f"| {about[name]} | {f['images_per_second']:,.0f} | {ratios} |")
+        lines.append(f"| {about[name]} | {f[f'{unit}_per_second']:,.0f} | {ratios} |")
     lines += [f"\nLeft out: {about[name]}: {why}" for name, why in left_out.items()]
     return "\n".join(lines)
 

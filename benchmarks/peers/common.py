@@ -38,7 +38,7 @@ class Finished(Exception):
 
 
 class Clock:
-    """Counts images and seconds, after a warm-up of `warmup` seconds and WARMUP_STEPS steps at least."""
+    """Counts images (or tokens) and seconds, after a warm-up of `warmup` seconds and WARMUP_STEPS steps at least."""
 
     def __init__(self, seconds: float, warmup: float) -> None:
         self.seconds, self.warmup = seconds, warmup
@@ -122,8 +122,11 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def main(train: Callable[[argparse.Namespace, Clock], None], *packages: str) -> None:
-    """Run a contender with the flags of the harness, and print what its clock counted and the versions of `packages`."""
+def main(train: Callable[[argparse.Namespace, Clock], None], *packages: str, unit: str = "images") -> None:
+    """Run a contender with the flags of the harness, and print what its clock counted and the versions of `packages`.
+
+    unit: what `clock.step` was told: images, or tokens.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -143,7 +146,7 @@ def main(train: Callable[[argparse.Namespace, Clock], None], *packages: str) -> 
     else:
         raise SystemExit("the training ended before the time was up")
     found = {
-        "images": clock.images,
+        unit: clock.images,
         "seconds": clock.elapsed,
         "steps": clock.steps,
         "parameters": clock.parameters,
