@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "decode": {"errors"},
     "modalities": {"errors", "task", "data"},
     "data": {"errors", "task", "modalities", "terminal", "files"},
-    "tasks": {"errors", "task", "nn", "models", "decode", "modalities", "data", "train"},
+    "tasks": {"errors", "task", "nn", "models", "decode", "modalities", "data", "train", "files"},
 }
 VERBS = {"train", "evaluate", "predict", "compare", "check", "doctor", "leaf", "run", "answer", "find", "ask", "verdict",
          "explain", "inspect", "stress", "needs", "shrink", "export", "bench", "report", "surgery"}  # fmt: skip
@@ -83,7 +83,8 @@ def test_no_verb_names_a_task(path):
         n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)
     }
     assert not names & classes
-    assert not [s for s in strings if s in task_names()]
+    if layer(path) != "data":  # formats have words of their own: a column of `datasets` is called translation
+        assert not [s for s in strings if s in task_names()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))

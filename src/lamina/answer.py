@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lamina.data.columns import length, rows_of, take
-from lamina.task import Batch, Columns, Forward, Output, Task
+from lamina.task import Batch, Columns, Forward, Output, Task, Writes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,10 +85,18 @@ class Once:
             self.said = self.forward(*inputs)
         return self.said
 
+    @property
+    def inner(self) -> Forward:
+        """What it asks: whoever writes token by token asks that."""
+        return self.forward
+
 
 def tempered(forward: Forward, temperature: float) -> Forward:
-    """A Forward whose `logits` are divided by `temperature` (Guo et al. 2017, section 4.2): which label leads never changes."""
-    if temperature == 1.0:
+    """A Forward whose `logits` are divided by `temperature` (Guo et al. 2017, section 4.2): which label leads never changes.
+
+    What writes token by token says `token_logits`, and stays as it is.
+    """
+    if temperature == 1.0 or isinstance(cast("object", forward), Writes):
         return forward
 
     def calibrated(*inputs: Any) -> Output:

@@ -14,6 +14,7 @@ import os
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +32,17 @@ from lamina.flags import (
     print_help,
     require_words,
     task_among,
+    word_among,
 )
 from lamina.terminal import print_facts, print_json, print_table, say, say_error
 from lamina.train.options import Options, check_options, expect_place
 from lamina.train.recipe import Recipe, check_recipe
-from lamina.verbs import ASKING, JUDGING, QUESTIONS, SOURCE, settings_of, train_verb, verb_of
+from lamina.verbs import ANSWERED, ASKING, JUDGING, QUESTIONS, SOURCE, answered_verb, settings_of, train_verb, verb_of
 
 if TYPE_CHECKING:
+    from lamina.flags import Verb
     from lamina.run import Run
+    from lamina.task import Task
 
 BUG = "this is a defect in Lamina"
 
@@ -183,10 +187,13 @@ def evaluate(given: Given) -> int:
 
 
 def predict(given: Given) -> int:
-    from lamina.predict import check_answers_out, predict, print_answers, write_answers
+    from lamina.predict import check_answers_out, predict, print_answers, print_stream, streams, write_answers
 
     check_answers_out(given.get("out"))
     run = opened(given, given.words[0])
+    if sys.stdout.isatty() and not given.get("out") and not given.get("json") and streams(run):
+        print_stream(run, list(given.words[1:]), given.get("device"), given.get("precision"))
+        return 0
     answers = predict(run, list(given.words[1:]), strict=False, sets=given.get("sets"), **asking(given))
     bad: list[str] = []
     count = 0
@@ -285,7 +292,11 @@ def source_of_run(run: Run, given: Given) -> Source | None:
 def opened(given: Given, folder: str) -> Run:
     from lamina.run import Run
 
-    return Run.load(folder, given.get("task"))
+    run = Run.load(folder, given.get("task"))
+    changed = {
+        flag.name: given.values[flag.name] for flag in given.verb.flags if flag.group == "answers" and flag.name in given.values
+    }
+    return run.answering(**changed) if changed else run
 
 
 def asking(given: Given) -> dict[str, Any]:
@@ -400,6 +411,20 @@ def with_task_first(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def task_of_run(arguments: list[str], verb: Verb) -> type[Task] | None:
+    """The application of the run that is asked about, found before its flags are known; None where no run can be opened."""
+    import json
+
+    folder = word_among(arguments, verb)
+    try:
+        info = json.loads((Path(folder or "") / "run.json").read_text(encoding="utf-8"))
+        file = next((b for a, b in pairwise([*arguments, ""]) if a == "--task"), None)
+        file = next((a.removeprefix("--task=") for a in arguments if a.startswith("--task=")), file)
+        return None if info.get("task_file") and not file else find_task(file or info["task"])
+    except (OSError, ValueError, KeyError, AttributeError, LaminaError):
+        return None  # whoever opens the run says what is wrong with it
+
+
 def answered(words: list[str]) -> int:
     """Find the verb, parse its flags, and do it."""
     if not words or words[0] in ("-h", "--help", "help"):
@@ -416,6 +441,8 @@ def answered(words: list[str]) -> int:
     if name == "train":
         rest = with_task_first(rest)
     verb = train_verb(task_among(rest, train_verb(None))) if name == "train" else verb_of(name)
+    if name in ANSWERED and (kind := task_of_run(rest, verb)):
+        verb = answered_verb(verb, kind)
     try:
         given = parse(verb, rest)
     except HelpAsked:

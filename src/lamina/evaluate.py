@@ -79,6 +79,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     precision: str | None = None,
+    **answering: Any,
 ) -> Evaluation:
     """Metrics of `run` with intervals.
 
@@ -86,6 +87,7 @@ def evaluate(
     `test` unless named. With other data (a Source, a path, or Data already read) all examples count, unless `part`
     names one of train, valid, calibration, test. The run's own data is known by its fingerprint, however it is named.
     `forward` may be anything that answers as the run's model does: compiled, quantized, exported.
+    `answering` says how answers are made, where the task lets that be said.
     Raises LaminaError where the part is empty or an argument is out of range.
     """
     if resamples < 0:
@@ -96,6 +98,7 @@ def evaluate(
         raise LaminaError(f"seed: expected a whole number from 0; got {seed}")
     if batch_size != "auto" and batch_size < 1:
         raise LaminaError(f"batch_size: expected 1 or more, or auto; got {batch_size}")
+    run = run.answering(**answering) if answering else run
     examples, part, data = examples_of(run, source, part)
     group = data.about.get("group")
     count = length(examples)
@@ -199,11 +202,7 @@ def asked(
 
     size = min(AUTO_BATCH, length(examples)) if batch_size == "auto" else batch_size
 
-    def counted(*inputs: Any) -> Any:
-        output = forward(*inputs)
-        advance(len(inputs[0]))
-        return output
-
+    counted = Counted(forward, advance)
     while True:
         try:
             with torch.inference_mode():
@@ -213,6 +212,18 @@ def asked(
             if not (short and batch_size == "auto" and size > 1):
                 raise
             size //= 2
+
+
+class Counted:
+    """A Forward that tells how many examples it was asked about."""
+
+    def __init__(self, forward: Forward, advance: Callable[[int], None]) -> None:
+        self.inner, self.advance = forward, advance
+
+    def __call__(self, *inputs: Any) -> Any:
+        output = self.inner(*inputs)
+        self.advance(len(inputs[0]))
+        return output
 
 
 def figures(task: Task, examples: Columns, predictions: Columns) -> dict[str, float]:

@@ -24,8 +24,8 @@ from lamina.errors import LaminaError
 class Flag:
     """One flag: a field of a dataclass. `hint` stands in the help in place of the default.
 
-    `shown` is how it is spelled, and the field's own name where that is empty. A task's field `model_name` is `--model`:
-    only in Python is the shorter name taken, by the method. Both spellings are understood.
+    `shown` is how it is spelled, and the field's own name where that is empty. A task's field `model_name` is `--model`, since
+    the shorter name is that of a method. Both spellings are understood, here and by `lamina.train`.
     """
 
     name: str
@@ -102,19 +102,20 @@ def members(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
-def flags_of(cls: type, group: str, hint: str | None = None, leave_out: Sequence[str] = ()) -> tuple[Flag, ...]:
-    """The fields of the dataclass `cls` as flags, but for those marked as learned."""
+def flags_of(
+    cls: type, group: str, hint: str | None = None, leave_out: Sequence[str] = (), marked: str | None = None
+) -> tuple[Flag, ...]:
+    """The fields of the dataclass `cls` as flags, but for those marked as learned; with `marked`, those so marked alone."""
     from lamina.task import Task
 
     made = []
     for field in dataclasses.fields(cls):
-        if field.name in leave_out or field.metadata.get("learned"):
+        if field.name in leave_out or field.metadata.get("learned") or (marked and not field.metadata.get(marked)):
             continue
         kind, about = annotation(cls, field.name, field.type)
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         default = None if default is dataclasses.MISSING else default
-        short = field.name.removesuffix("_name")
-        shown = short if issubclass(cls, Task) and short in vars(Task) else ""
+        shown = field.name.removesuffix("_name") if issubclass(cls, Task) else ""
         made.append(Flag(field.name, str | None if kind is Any else kind, about, group, default, hint, shown))
     return tuple(made)
 
@@ -397,10 +398,20 @@ def print_config(given: Given) -> None:
 
 
 def task_among(arguments: Sequence[str], verb: Verb) -> str | None:
-    """The task that `lamina train` is asked for, found before its flags are known: the first positional word, or the
-    `task` of a configuration file. Raises LaminaError where there is no such task."""
+    """The task that `lamina train` is asked for, found before its flags are known. Raises LaminaError where there is none."""
     from lamina.find import task_names
 
+    found = word_among(arguments, verb)
+    if found is not None and not found.endswith(".py") and found not in task_names():
+        names = ", ".join(task_names())
+        raise LaminaError(
+            f"lamina train: there is no task {found!r}{closest(found, task_names())}; expected {names}, or a .py file"
+        )
+    return found
+
+
+def word_among(arguments: Sequence[str], verb: Verb) -> str | None:
+    """The first positional word, or that of a configuration file, where flags may stand that `verb` does not have yet."""
     known = spellings(verb.flags)
     left = list(arguments)
     found = config = None
@@ -417,11 +428,6 @@ def task_among(arguments: Sequence[str], verb: Verb) -> str | None:
             config = value if name == "config" else config
     if found is None and config is not None:
         found = next(iter(read_config(dataclasses.replace(verb, flags=()), config, partly=True)[1]), None)
-    if found is not None and not found.endswith(".py") and found not in task_names():
-        names = ", ".join(task_names())
-        raise LaminaError(
-            f"lamina train: there is no task {found!r}{closest(found, task_names())}; expected {names}, or a .py file"
-        )
     return found
 
 

@@ -11,6 +11,7 @@ import csv
 import importlib
 import importlib.util
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from lamina.answer import Once
 from lamina.data.columns import length, take
 from lamina.errors import LaminaError
-from lamina.task import Batch, Columns, Forward, Task
+from lamina.task import Batch, Columns, Forward, Streaming, Task, arrays_of, asking
 
 if TYPE_CHECKING:
     from lamina.decode.known import Known
@@ -37,6 +38,7 @@ def predict(
     device: str = "auto",
     precision: str | None = None,
     sets: bool = False,
+    **answering: Any,
 ) -> Iterator[dict[str, Any]]:
     """One answer an input, in order: {"source": its name, **what the task answers}.
 
@@ -46,17 +48,60 @@ def predict(
     inputs: what the modality reads (files, folders, `-` for standard input, arrays, rows), or columns by name.
     strict: raise LaminaError at the first input that cannot be read. Otherwise it is answered with
     {"source", "error"}, and the others are answered all the same.
+    answering: how answers are made, where the task lets that be said: `temperature=0.7`, `beams=4`.
     Raises LaminaError where there is nothing to answer, or `sets` are asked for and nothing was promised.
     """
     if batch_size != "auto" and batch_size < 1:
         raise LaminaError(f"batch_size: expected 1 or more, or auto; got {batch_size}")
     size = AUTO_BATCH if batch_size == "auto" else batch_size
-    gathered = list(gather(run.task, inputs, strict))
-    if not gathered:
+    run = run.answering(**answering) if answering else run
+    gathered = begun(gather(run.task, inputs, strict))
+    opened = (lambda: run.forward(device=device, precision=precision)) if forward is None else (lambda: forward)
+    return _answers(run.task, opened, gathered, size, strict, Trust(run.known(), run.promise() if sets else None))
+
+
+def begun(gathered: Iterator[Columns | Unread]) -> Iterator[Columns | Unread]:
+    """The same, the first of it read already: what is wrong with it is told at once. Raises LaminaError where there is none."""
+    first = next(gathered, None)
+    if first is None:
         raise LaminaError("predict: expected at least one input; got none")
-    if forward is None and any(not isinstance(part, Unread) for part in gathered):
-        forward = run.forward(device=device, precision=precision)
-    return _answers(run.task, forward, gathered, size, strict, Trust(run.known(), run.promise() if sets else None))
+    return itertools.chain([first], gathered)
+
+
+def streams(run: Run) -> bool:
+    """Whether the run's answers can be told while they are written."""
+    serving = run.task.serving()
+    return serving is not None and isinstance(serving.decoder, Streaming)
+
+
+def print_stream(run: Run, inputs: Sequence[Any], device: str = "auto", precision: str | None = None) -> None:
+    """For a terminal: every input and what follows it, one after another, as it is written."""
+    import sys
+
+    import numpy as np
+
+    from lamina.terminal import say_error
+
+    serving = run.task.serving()
+    assert serving is not None and isinstance(serving.decoder, Streaming)
+    gathered = begun(gather(run.task, inputs, strict=False))
+    forward = run.forward(device=device, precision=precision)
+    for part in gathered:
+        if isinstance(part, Unread):
+            raise LaminaError(part.error)
+        unread = part.get("unread", [None] * length(part))
+        for row in range(length(part)):
+            if unread[row] is not None:  # the next line may be better
+                say_error(f"{part['source'][row]}: {unread[row]}")
+                continue
+            alone = take(part, np.asarray([row]))
+            batch = run.task.encode({name: column for name, column in alone.items() if name in run.task.asks}, "predict")
+            ask = asking(forward, run.task.inputs, batch)
+            sys.stdout.write(str(alone[run.task.asks[0]][0]) if serving.decoder.continues else "")
+            for _, piece in serving.decoder.stream(ask, arrays_of(batch, run.task.inputs)):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            sys.stdout.write("\n")
 
 
 class Trust(NamedTuple):
@@ -74,6 +119,10 @@ class Unread:
         self.error = error
 
 
+def _is_standard_input(sources: Sequence[Any]) -> bool:
+    return len(sources) == 1 and isinstance(sources[0], str) and sources[0] == "-"
+
+
 def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterator[Columns | Unread]:
     """The inputs as columns. Where they cannot be gathered together, each is gathered alone, unless `strict`."""
     if isinstance(inputs, Mapping):
@@ -85,6 +134,9 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
         return
     gather_inputs = reader(task.inputs[0].modality)
     for sources in _apart(inputs):
+        if _is_standard_input(sources) and task.inputs[0].modality == "text" and len(task.asks) == 1:
+            yield from arriving(task.asks[0], strict)
+            continue
         try:
             columns = gather_inputs(sources, task.asks)
             if strict:
@@ -99,6 +151,16 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
                 continue
             for source in sources:
                 yield from gather(task, [source], strict)
+
+
+def arriving(column: str, strict: bool) -> Iterator[Columns]:
+    """Texts on standard input, a text a line, as the lines come: whoever waits for an answer gets it before writing on."""
+    from lamina.modalities.text import arriving_lines
+
+    for columns in arriving_lines(column):
+        for why in filter(None, columns.get("unread", ()) if strict else ()):
+            raise LaminaError(why)
+        yield columns
 
 
 def reader(modality: str) -> Callable[[Sequence[Any], Sequence[str]], Columns]:
@@ -123,14 +185,16 @@ def _apart(inputs: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _answers(
-    task: Task, forward: Forward | None, gathered: Iterable[Columns | Unread], size: int, strict: bool, trust: Trust
+    task: Task, opened: Callable[[], Forward], gathered: Iterable[Columns | Unread], size: int, strict: bool, trust: Trust
 ) -> Iterator[dict[str, Any]]:
     import numpy as np
 
+    forward: Forward | None = None
     for part in gathered:
-        if isinstance(part, Unread) or forward is None:
-            yield {"source": part.source, "error": part.error} if isinstance(part, Unread) else {}
+        if isinstance(part, Unread):
+            yield {"source": part.source, "error": part.error}
             continue
+        forward = forward or opened()
         for start in range(0, length(part), size):
             rows = take(part, np.arange(start, min(start + size, length(part))))
             yield from _answered(task, forward, rows, strict, trust)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 from lamina.errors import LaminaError
 from lamina.files import read_json, sync, write_bytes, write_json
 from lamina.find import find_task, task_names
-from lamina.task import Forward, Task
+from lamina.task import Forward, Task, Writes
 from lamina.terminal import jsonable
 from lamina.verdict import Verdict
 
@@ -316,6 +316,23 @@ class Run:
         told = json.dumps(self.info.get("weights", {}), sort_keys=True)
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
+    def answering(self, **fields: Any) -> Run:
+        """This run, answering otherwise: `fields` are those that its task marks by `answering`. The folder stays as it is.
+
+        Raises LaminaError for a field that changes no answer, or that there is not.
+        """
+        import copy
+
+        from lamina.flags import closest
+
+        known = [f.name for f in dataclasses.fields(self.task) if f.metadata.get("answering")]
+        for name in fields:
+            if name not in known:
+                raise LaminaError(f"{self.task.name}: there is no setting {name!r} of its answers{closest(name, known)}")
+        other = copy.copy(self)
+        other.task = dataclasses.replace(self.task, **fields)
+        return other
+
     def predict(self, inputs: Any, **options: Any) -> list[dict[str, Any]]:
         """Answers to inputs: one, or a list, of files, arrays or rows. See `lamina.predict`."""
         from lamina.predict import predict
@@ -353,7 +370,38 @@ def forward_of(model: nn.Module, precision: str, device: Any) -> Forward:
             output = float32(model(*[x.to(device) for x in inputs]))
         return {name: value.cpu() for name, value in output.items()} if isinstance(output, dict) else output.cpu()
 
-    return forward
+    return WritingForward(forward, model, precision, device) if isinstance(model, Writes) else forward
+
+
+class WritingForward:
+    """A Forward of a model that writes token by token. Logits are float32 on the CPU, the state stays where the model is."""
+
+    def __init__(self, forward: Forward, model: Any, precision: str, device: Any) -> None:
+        self.forward, self.model, self.precision, self.device = forward, model, precision, device
+        self.writer: Any = None
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        return self.forward(*inputs)
+
+    def begin(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        import torch
+
+        from lamina.train.precision import autocast, narrowed
+
+        if self.writer is None:
+            self.writer = narrowed(self.model, self.precision)
+        with torch.inference_mode(), autocast(self.precision, self.device):
+            logits_BV, state = self.writer.begin(*[x.to(self.device) for x in inputs])
+        return logits_BV.float().cpu(), state
+
+    def step(self, token_B: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        import torch
+
+        from lamina.train.precision import autocast
+
+        with torch.inference_mode(), autocast(self.precision, self.device):
+            logits_BV, state = self.writer.step(token_B.to(self.device), state)
+        return logits_BV.float().cpu(), state
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

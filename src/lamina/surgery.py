@@ -19,6 +19,7 @@ def surgeons() -> dict[str, Callable[..., None]]:
     """The surgeries by name: each changes `model` in place."""
     from lamina.shrink.few_bits import int4_weights, int8_weights
     from lamina.shrink.low_rank import low_rank
+    from lamina.shrink.merged import merge
     from lamina.shrink.narrow import narrow
     from lamina.shrink.sparse import sparse
     from lamina.train.teacher import projector
@@ -30,6 +31,7 @@ def surgeons() -> dict[str, Callable[..., None]]:
         "int4-weights": int4_weights,
         "sparse": sparse,
         "projector": projector,
+        "merge": merge,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import textwrap
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,7 @@ SOURCE = flags_of(Source, "data")
 ASKING = flags_of(Asking, "run")
 JUDGING = flags_of(Judging, "figures")
 RUN = Word("RUN", "the folder of a run, as `lamina train` printed it")
+ANSWERS_NOTE = "How answers are made. Each is optional; without it: as the run was trained with."
 RECIPE_NOTE = "Each is optional; without it: as the task recommends for the data."
 
 
@@ -96,7 +98,8 @@ def train_verb(task: str | None) -> Verb:
         raise LaminaError(f"{task}: the field {twice!r} has the name of a flag that every task has; rename it")
     about = "Train a model, judge it on examples set aside, and keep both in a folder."
     if not task:
-        about += f"\n`lamina train TASK --help` lists the flags of a task too. Tasks:\n  {', '.join(task_names())}"
+        about += "\n`lamina train TASK --help` lists the flags of a task too. Tasks:\n"
+        about += textwrap.fill(", ".join(task_names()), 78, initial_indent="  ", subsequent_indent="  ")
     return Verb(
         f"train {task}" if task else "train",
         about,
@@ -110,6 +113,16 @@ def train_verb(task: str | None) -> Verb:
         ),
         {"recipe": RECIPE_NOTE},
     )
+
+
+ANSWERED = ("predict", "evaluate")
+"""The verbs that take the flags of a task's `answering` fields, for the run that they are asked about."""
+
+
+def answered_verb(verb: Verb, task: type) -> Verb:
+    """`verb` with the flags of how `task` makes its answers."""
+    own = flags_of(task, "answers", hint="", marked="answering")
+    return dataclasses.replace(verb, flags=(*verb.flags, *own), notes={**verb.notes, "answers": ANSWERS_NOTE})
 
 
 VERBS: dict[str, Verb] = {

@@ -143,11 +143,18 @@ def garbled(column: Any, train: Any) -> Any:
     if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "if":
         return column * 0 + np.asarray(train).max() + 7
     values = [column[i] for i in range(len(column))]
-    if all(isinstance(v, str) for v in values) and not Path(values[0]).exists():
+    if all(isinstance(v, str) for v in values) and not is_path(values[0]):
         return [f"{UNSEEN} {i}" for i in range(len(values))]
     if all(type(v) in (int, float) for v in values):
         return [max(train[i] for i in range(len(train))) + 7 + i for i in range(len(values))]
     return column
+
+
+def is_path(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # a text longer than a name may be
+        return False
 
 
 def learned_by(walk: Walk, task: Task) -> dict[str, bytes]:

@@ -135,7 +135,7 @@ class Walk:
             want = f"a {type(self.plain).__name__} (use dataclasses.replace)"
             self.problem("prepare-fails", f"expected prepare to return {want}; got {word(prepared)}", method="prepare")
             raise Broken
-        return prepared
+        return prepared.briefly()
 
     @property
     def rows(self) -> Columns:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lamina.answer import EVALUATION_BATCH
 from lamina.data.columns import length, take
 from lamina.explain import draw, texts, words
+from lamina.explain.alignments import alignments
 from lamina.explain.attribute import Attribution, attribute, chosen
 from lamina.explain.counterfactuals import counterfactuals
 from lamina.explain.examples import Reference, brief, encoded, examples, kind_of, label_column, own_data, reference_of
@@ -67,6 +68,9 @@ def explain(asked: Asked[Settings]) -> Verdict:
     found = Found(names, part, columns, answers, said)
     if run.task.inputs[0].modality == "text":
         _words(found, run)
+        shown = min(settings.shown, len(names))
+        if found.cell_BT is not None and shown:
+            found.alignments = alignments(run.task, model, _first(said, shown), found.words, found.cell_BT[:shown])
     if isinstance(reference, Reference):
         found.reference = reference
     else:
@@ -210,7 +214,7 @@ def _answers(run: Run, batch: Batch, device: str, precision: str | None) -> list
     said: list[dict[str, Any]] = []
     with torch.inference_mode():
         for start in range(0, len(next(iter(batch.values()))), EVALUATION_BATCH):
-            said += run.task.predict(forward, {name: v[start : start + EVALUATION_BATCH] for name, v in batch.items()})
+            said += run.task.briefly().predict(forward, {name: v[start : start + EVALUATION_BATCH] for name, v in batch.items()})
     return said
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina.explain.alignments import drawn
 from lamina.explain.examples import in_words, kind_of
 from lamina.explain.pictures import Tile, bars, difference, heat, picture, save, sheet, stacked
 from lamina.explain.places import mass
@@ -39,6 +40,8 @@ def pictures(found: Found, run: Run, settings: Settings) -> dict[str, Path]:
         )
     elif shown and found.maps:
         made |= _of_rows(found, run, shown)
+    if any(one.words and one.read for one in found.alignments):
+        made["alignment"] = drawn(found.alignments)
     if found.importance:
         title = f"permutation importance: by how much {run.task.headline[0]} gets worse without the column"
         made["permutation importance"] = bars(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from lamina.explain.alignments import Alignment
 from lamina.explain.examples import Reference
 from lamina.explain.faithfulness import Curves
 from lamina.explain.settings import Method
@@ -35,6 +36,8 @@ class Found:
     """The words of each text."""
     spans: list[list[Span]] | None = None
     """Where they stand in it; None where nobody can tell."""
+    alignments: list[Alignment] = field(default_factory=list)
+    """Where the words of the answers shown look, where the model tells."""
     methods: list[Method] = field(default_factory=list)
     maps: dict[Method, Tensor] = field(default_factory=dict)
     """(B, ...) on the CPU."""

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from lamina.explain.cells import cells_of
 from lamina.leaf import leaf as leaf_of
 from lamina.leaf import stands_by_embedding, submodule
-from lamina.task import Batch, Output, Task
+from lamina.run import WritingForward
+from lamina.task import Batch, Output, Task, Writes
 from lamina.train.precision import autocast, float32
 
 MOST = 256
@@ -112,11 +113,27 @@ def freeze(task: Task, model: nn.Module, batch: Batch, which: int = 0, size: int
     """`batch` with what the model says as its labels; `which` picks the second answer, the third, and so on."""
     count = len(next(iter(batch.values())))
     parts = []
+    said: Any = lambda *inputs: float32(model(*inputs))  # noqa: E731
+    if isinstance(model, Writes):
+        said = WritingForward(said, model, "float32", next(iter(batch.values())).device)
     with torch.no_grad():  # not inference mode, whose tensors no gradient may pass
         for start in range(0, count, size):
             part = {name: value[start : start + size] for name, value in batch.items()}
-            parts.append(task.target(lambda *inputs: float32(model(*inputs)), part, which))
-    return {**batch, **{name: torch.cat([part[name] for part in parts]) for name in parts[0]}}
+            parts.append(task.target(said, part, which))
+    return {**batch, **{name: joined([part[name] for part in parts]) for name in parts[0]}}
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """Parts of a batch one after another; what was said at different lengths is padded with zeros at its end."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return torch.cat(parts)
+    widths = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    whole = parts[0].new_zeros((sum(map(len, parts)), *widths))
+    start = 0
+    for part in parts:
+        whole[(slice(start, start + len(part)), *(slice(0, n) for n in part.shape[1:]))] = part
+        start += len(part)
+    return whole
 
 
 def subjects(task: Task, model: nn.Module, said: Batch, size: int | None = None, precision: str = "float32") -> Iterator[Subject]:

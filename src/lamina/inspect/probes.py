@@ -77,6 +77,8 @@ def hashed(x_BV: Tensor, width: int) -> Tensor:
 def labels_of(task: Task, batches: Iterable[Batch]) -> np.ndarray | None:
     """The labels (N,), whole numbers where they are classes; None where a label is no number an example."""
     found = [batch[task.labels[0]].cpu() for batch in batches] if task.labels else []
+    if any(label[0].numel() != 1 for label in found if len(label)):  # sequences, each batch of its own length
+        return None
     whole = torch.cat(found) if found else None
     return None if whole is None or whole[0].numel() != 1 else whole.flatten().numpy()
 

@@ -8,6 +8,8 @@ Legend: O outputs, I inputs, S scales a row (I / group size).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,13 +27,33 @@ class Int8Linear(nn.Module):
     def __init__(self, inputs: int, outputs: int, bias: bool) -> None:
         super().__init__()
         self.in_features, self.out_features = inputs, outputs
+        self._packed: tuple[Any, Any] | None = None
         self.register_buffer("weight", torch.zeros(outputs, inputs, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(outputs))
         self.register_buffer("bias", torch.zeros(outputs) if bias else None)
 
     def forward(self, x: Tensor) -> Tensor:
+        if fast_product(x, self.in_features):
+            return self.of_one_row(x)
         y = F.linear(x, self.weight.to(x.dtype)) * self.scale.to(x.dtype)  # the scale after the product: O numbers, not O * I
         return y if self.bias is None else y + self.bias.to(x.dtype)
+
+    def of_one_row(self, x: Tensor) -> Tensor:
+        """The product of whole numbers (FBGEMM): x is rounded to 7 bits of its own range, the weight is read as bytes.
+
+        Seven, because eight overflow on processors without VNNI. Of one row alone: rows that shared a range would change each
+        other.
+        """
+        key = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
+        if self._packed is None or self._packed[0] != key:
+            zeros_O = torch.zeros(self.out_features, dtype=torch.int64)
+            weight = torch._make_per_channel_quantized_tensor(self.weight, self.scale.double(), zeros_O, 0)
+            self._packed = key, torch.ops.quantized.linear_prepack(weight, None)
+        y = torch.ops.quantized.linear_dynamic(x.float(), self._packed[1], True).to(x.dtype)
+        return y if self.bias is None else y + self.bias.to(x.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}  # made again where it is needed
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -58,6 +80,13 @@ class Int4Linear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, group_size={self.group_size}"
+
+
+def fast_product(x: Tensor, inputs: int) -> bool:
+    """Whether whole numbers are multiplied: one row on a processor that can, no gradient wanted, and no graph being made."""
+    if x.device.type != "cpu" or x.numel() != inputs or torch.is_grad_enabled() or torch.compiler.is_exporting():
+        return False
+    return "fbgemm" in torch.backends.quantized.supported_engines and not torch.jit.is_tracing()
 
 
 def quantized8(weight_OI: Tensor) -> tuple[Tensor, Tensor]:

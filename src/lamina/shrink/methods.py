@@ -17,7 +17,7 @@ from lamina.data.source import Data
 from lamina.errors import LaminaError
 from lamina.flags import Verb, flags_of, parse
 from lamina.run import Run, file_hash
-from lamina.shrink import few_bits, low_rank, select_channels, sparse
+from lamina.shrink import few_bits, low_rank, merged, select_channels, sparse
 from lamina.shrink.channels import channels_of
 from lamina.shrink.child import evaluating, finished_child, trained_child
 from lamina.shrink.measure import flops_of, inputs_of
@@ -219,6 +219,16 @@ def int8(work: Work) -> Run:
     return child
 
 
+def merge(work: Work) -> Run:
+    """What LoRA learned beside the weights, put into them."""
+    model = evaluating(work.run)
+    if not merged.mergeable(model):
+        raise LaminaError("--method merge: expected a run that was trained with --lora; its network has nothing to merge")
+    surgeries = [{"surgery": "merge"}]
+    work.sentences.append("What was learned beside the weights stands in them now.")
+    return finished_child(work.run, work.folder, work.settings, surgeries, apply(model, surgeries))
+
+
 METHODS: dict[str, Callable[[Work], Run]] = {
     "int8": int8,
     "int8-weights": few_bit_weights,
@@ -227,4 +237,5 @@ METHODS: dict[str, Callable[[Work], Run]] = {
     "prune-channels": prune_channels,
     "low-rank": factor,
     "distill": distill,
+    "merge": merge,
 }

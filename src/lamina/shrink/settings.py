@@ -10,7 +10,7 @@ from typing_extensions import Doc
 from lamina.errors import LaminaError
 from lamina.train.options import expect
 
-Method = Literal["int8", "int8-weights", "int4-weights", "prune", "prune-channels", "distill", "low-rank"]
+Method = Literal["int8", "int8-weights", "int4-weights", "prune", "prune-channels", "distill", "low-rank", "merge"]
 TRAINED = ("prune", "prune-channels", "distill", "low-rank")
 """Methods after which the weights are trained on."""
 

@@ -117,7 +117,7 @@ def asked(task: Task, forward: Forward, batch: Batch, labelled: bool) -> dict[st
     """One batch: what `predict` answered, and the last output behind it."""
     once = Once(forward)
     with torch.inference_mode():
-        answers = task.predict(once, batch)
+        answers = task.briefly().predict(once, batch)
         if once.said is None:  # answers that need no model
             once(*[batch[i.name] for i in task.inputs])
         said = once.said if isinstance(once.said, dict) else {}
