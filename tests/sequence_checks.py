@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.models.graphs import Begin, Step
+from lamina.export.writing import Begin, Step
 
 
 def tokens(rows: int, length: int, vocabulary: int, seed: int = 0) -> Tensor:
@@ -158,14 +158,15 @@ def onnx_of(module: nn.Module, arguments: Any, shapes: Any, names: Sequence[str]
 @torch.no_grad()
 def check_graphs(model: Any, inputs: Sequence[Tensor], shapes: Any, names: Sequence[str], folder: Any) -> None:
     """`begin` and `step` as ONNX graphs generate what the model does, at other batch sizes and lengths than those traced."""
-    begin, step = Begin(model).eval(), Step(model).eval()
-    limit = 40
-    dims = step.dynamic_shapes(dict.fromkeys("ST", limit))
-    run_begin = onnx_of(begin, tuple(inputs), (shapes,), names, folder / "begin.onnx")
+    run_begin = onnx_of(Begin(model).eval(), tuple(inputs), (shapes,), names, folder / "begin.onnx")
     _, state = model.begin_graph(*inputs)
-    state_names = list(model.state_dims)
-    arguments = (inputs[0][:, -1].clone(), *[state[name] for name in state_names])
-    run_step = onnx_of(step, arguments, dims, ["token", *state_names], folder / "step.onnx")
+    sizes = {size for dims in model.state_dims.values() for size in dims if isinstance(size, str)} | {"B"}
+    vary = {size: torch.export.Dim(size, min=1, max=40 if size in "ST" else None) for size in sorted(sizes)}
+    moving = tuple({i: vary[size] for i, size in enumerate(model.state_dims[name]) if isinstance(size, str)} for name in state)
+    arguments = (inputs[0][:, -1].clone(), *state.values())
+    run_step = onnx_of(
+        Step(model, list(state)).eval(), arguments, ({0: vary["B"]}, moving), ["token", *state], folder / "step.onnx"
+    )
     for rows, length in ((1, 1), (2, 5), (3, 8)):
         given = [padded([tokens(1, max(length - i, 1), 12, i + length)[0] for i in range(rows)], True) for _ in inputs]
         logits, expected = model.begin(*copy.deepcopy(given))

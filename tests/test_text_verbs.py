@@ -19,6 +19,7 @@ import torch
 import lamina
 from lamina.ask import ask
 from lamina.bench.inputs import made
+from lamina.errors import LaminaError
 from lamina.inspect.excite import exciting
 from lamina.inspect.probes import bag_of_tokens, of_tokens
 from lamina.needs.asking import contents
@@ -98,6 +99,8 @@ def test_answers_in_any_order_and_beside_longer_texts(run: Run) -> None:
     for one, other in zip(together, alone, strict=True):
         assert one["label"] == other["label"] and one["probability"] == pytest.approx(other["probability"], abs=1e-3)
     assert [a["label"] for a in together[:3]] == ["good", "bad", "bad"]
+    with pytest.raises(LaminaError, match="expected a text; it is empty"):
+        run.predict([{"text": ""}])
 
 
 def test_copies_wrong_labels_and_conflicts_are_found(told: dict[str, Verdict]) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
+from lamina.data.epochs import Epochs
 from lamina.errors import LaminaError
 from lamina.task import Batch, Columns
 
@@ -40,11 +41,9 @@ class Codec(Protocol):
     def target(self, translation: str, text: str, cut: Any = None) -> list[int]: ...
 
 
-class PairBatches:
+class PairBatches(Epochs):
     """About `size` pairs a batch, every pair once an epoch. Order, cuts and made-up words depend on (seed, epoch, batch) alone;
     the state is two numbers. `encode` makes the batch: from token ids of sources and targets (with their ends)."""
-
-    safe = True
 
     def __init__(
         self, codec: Codec, columns: Columns, encode: Callable[[list[list[int]], list[list[int]]], Batch], size: int, seed: int,
@@ -61,7 +60,6 @@ class PairBatches:
         self.budget = max(int(min(size, len(self.kept)) * self.sizes[self.kept].mean()), int(self.sizes[self.kept].max()))
         self.known = frozenset(codec.alphabet)
         self.cuts: dict[tuple[str, int], list[int]] = {}
-        self.epoch, self.position = 0, 0
         self._order: tuple[int, list[np.ndarray]] | None = None
         self.rows = np.empty(0, np.int64)
 
@@ -116,15 +114,6 @@ class PairBatches:
         """The last batch in words, for messages."""
         more = "" if len(self.rows) <= 4 else f" and {len(self.rows) - 4} more"
         return f"epoch {self.epoch + 1}, pairs {', '.join(map(str, self.rows[:4].tolist()))}{more}"
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
-
-    def after_step(self) -> None:
-        pass
 
 
 def cut_by_budget(rows: np.ndarray, sizes: np.ndarray, budget: int) -> list[np.ndarray]:

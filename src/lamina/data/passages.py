@@ -9,13 +9,13 @@ Legend: B windows, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from lamina.data.documents import Document
+from lamina.data.epochs import Epochs
 from lamina.errors import LaminaError
 from lamina.task import Batch, Columns
 
@@ -85,21 +85,18 @@ def joined(columns: Columns, encode: Callable[[str], np.ndarray]) -> list[np.nda
     return [np.concatenate(parts) for parts in documents]
 
 
-class Windows:
+class Windows(Epochs):
     """Batches of windows: `tokens` (B, T) that begin with <bos>, and `label` (B, T), the token that comes next.
 
     In every epoch each document is cut at another offset, so that every token is learned once, and the windows are shuffled.
     Windows of one batch are of like length, and padded on the right with 0. The state is two numbers.
     """
 
-    safe = True
-
     def __init__(self, documents: Sequence[np.ndarray], size: int, context: int, seed: int) -> None:
         self.documents = [d for d in documents if len(d)]
         if not self.documents:
             raise LaminaError("data: expected at least one training example; found none")
         self.size, self.context, self.seed = size, context, seed
-        self.epoch, self.position = 0, 0
         self._cut: tuple[int, list[np.ndarray]] | None = None
         self.last: np.ndarray = np.empty((0, 3), np.int64)
 
@@ -157,15 +154,6 @@ class Windows:
         told = [f"{number + 1} from token {start}" for number, start, _ in self.last[:3].tolist()]
         more = f" and {len(self.last) - 3} more" if len(self.last) > 3 else ""
         return f"epoch {self.epoch + 1}, documents {', '.join(told)}{more}"
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
-
-    def after_step(self) -> None:
-        pass
 
 
 def texts_of(columns: Columns) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from lamina.data.columns import length, take
+from lamina.data.epochs import Epochs
 from lamina.errors import LaminaError
 from lamina.task import Batch, Columns, Mode, Task
 
@@ -19,14 +19,12 @@ ROUND = 8
 """Tokens are padded to a multiple of this: fewer shapes, fewer kernels to choose and blocks of memory to keep."""
 
 
-class ShuffledStream:
+class ShuffledStream(Epochs):
     """Every example once an epoch, in an order that depends on (seed, epoch) alone; its state is two numbers.
 
     A remainder smaller than a batch is left out of its epoch (another one each time): batch statistics of a few
     examples mislead, and compiled steps keep one shape. A set smaller than a batch is a batch of its own.
     """
-
-    safe = True
 
     def __init__(self, task: Task, columns: Columns, size: int, seed: int) -> None:
         if length(columns) == 0:
@@ -34,7 +32,6 @@ class ShuffledStream:
         self.task, self.columns, self.seed = task, columns, seed
         self.count = length(columns)
         self.size = min(size, self.count)
-        self.epoch, self.position = 0, 0
         self._order: tuple[int, np.ndarray] | None = None
         self.rows = np.empty(0, np.int64)
         """The rows of the last batch."""
@@ -62,15 +59,6 @@ class ShuffledStream:
         named = [str(names[i]) for i in rows] if names is not None else [f"row {i}" for i in rows]
         more = "" if len(self.rows) <= 4 else f" and {len(self.rows) - 4} more"
         return f"epoch {self.epoch + 1}, examples {', '.join(named)}{more}"
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.epoch, self.position = int(state["epoch"]), int(state["position"])
-
-    def after_step(self) -> None:
-        pass
 
 
 class LengthStream(ShuffledStream):
