@@ -21,6 +21,8 @@ from lamina.task import Columns
 from lamina.verbs import QUESTIONS
 
 TASKS = task_names()
+SMALL = {"text-generation": ["--context", "64", "--width", "32", "--depth", "1", "--heads", "2"]}
+"""Flags of networks that would take minutes to ask, where smaller ones are asked the same."""
 
 
 def said(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) -> list[Any]:
@@ -34,7 +36,19 @@ def said(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) 
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of the task, trained for three steps on a processor."""
     folder = tmp_path_factory.mktemp("runs") / request.param
-    words = ["train", request.param, "--steps", "3", "--batch-size", "32", "--device", "cpu", "--precision", "float32"]
+    words = [
+        "train",
+        request.param,
+        *SMALL.get(request.param, ()),
+        "--steps",
+        "3",
+        "--batch-size",
+        "32",
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+    ]
     assert main([*words, "--evaluations", "1", "--no-tensorboard", "--quiet", "--out", str(folder)]) == 0
     return lamina.load(folder)
 
@@ -141,6 +155,7 @@ def test_compare(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     words = [
         "train",
         run.task.name,
+        *SMALL.get(run.task.name, ()),
         "--steps",
         "2",
         "--batch-size",
