@@ -139,6 +139,15 @@ def test_a_run_that_answers_by_a_graph_answers_for_itself(made: tuple[str, Run, 
     assert Run.load(copied.folder).temperature() == verdict.figures["temperature"]["value"]
 
 
+def test_bench_weighs_the_file_that_answers(made: tuple[str, Run, Any]) -> None:
+    from lamina.bench.cost import folder_bytes
+    from lamina.bench.variants import of_run
+    from lamina.shrink.measure import size_of
+
+    _, child, _ = made
+    assert folder_bytes(of_run(child, "child", "cpu", None).files) > size_of(child)
+
+
 def test_a_ruined_model_is_refused_and_nothing_is_left(run: Run, tmp_path: Path) -> None:
     before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
     ruin: dict[str, Any] = {"method": "prune", "sparsity": 0.999, "epochs": 0, "max_drop": 0.5, "resamples": 50}

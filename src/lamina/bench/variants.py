@@ -41,7 +41,8 @@ def of_run(run: Run, name: str, device: str, precision: str | None) -> Variant:
         model = None  # a run that answers by a graph keeps no weights of its own
     task_file = run.info.get("task_file")
     count = sum(p.numel() for p in model.parameters()) if model is not None else None
-    files = [p for p in (run.folder / n for n in ("model.safetensors", "model.onnx", "run.json", "processor")) if p.exists()]
+    answers = run.served or run.folder / "model.safetensors"
+    files = [p for p in (answers, run.folder / "run.json", run.folder / "processor") if p.exists()]
     return Variant(name, "run", run.folder, run.forward(device=device, precision=precision), model, count, files, task_file)
 
 
