@@ -24,13 +24,18 @@ class ShuffledStream(Epochs):
 
     A remainder smaller than a batch is left out of its epoch (another one each time): batch statistics of a few
     examples mislead, and compiled steps keep one shape. A set smaller than a batch is a batch of its own.
+
+    With `lengths`, the examples of a batch are of like length, so that little of it is padding (`by_length`).
     """
 
-    def __init__(self, task: Task, columns: Columns, size: int, seed: int) -> None:
+    def __init__(
+        self, task: Task, columns: Columns, size: int, seed: int, lengths: Sequence[int] | np.ndarray | None = None
+    ) -> None:
         if length(columns) == 0:
             raise LaminaError("data: expected at least one training example; found none")
         self.task, self.columns, self.seed = task, columns, seed
         self.count = length(columns)
+        self.lengths = None if lengths is None else np.asarray(lengths)
         self.size = min(size, self.count)
         self._order: tuple[int, np.ndarray] | None = None
         self.rows = np.empty(0, np.int64)
@@ -39,7 +44,9 @@ class ShuffledStream(Epochs):
     def order(self) -> np.ndarray:
         """This epoch's permutation, made once."""
         if self._order is None or self._order[0] != self.epoch:
-            self._order = self.epoch, np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+            rng = np.random.default_rng((self.seed, self.epoch))
+            order = rng.permutation(self.count)
+            self._order = self.epoch, order if self.lengths is None else by_length(order, self.lengths, self.size, rng)
         return self._order[1]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -61,27 +68,13 @@ class ShuffledStream(Epochs):
         return f"epoch {self.epoch + 1}, examples {', '.join(named)}{more}"
 
 
-class LengthStream(ShuffledStream):
-    """As `ShuffledStream`, but the examples of a batch are of like length, so that little of it is padding.
-
-    The epoch's permutation is cut into stretches of `SORTED` batches; within each, examples are sorted by about their length, cut
-    into batches, and the batches of all stretches are shuffled (as fairseq and torchtext's bucket iterator have it). Who stands
-    with whom still changes every epoch.
-    """
-
-    def __init__(self, task: Task, columns: Columns, size: int, seed: int, lengths: Sequence[int] | np.ndarray) -> None:
-        super().__init__(task, columns, size, seed)
-        self.lengths = np.asarray(lengths)
-
-    def order(self) -> np.ndarray:
-        if self._order is None or self._order[0] != self.epoch:
-            rng = np.random.default_rng((self.seed, self.epoch))
-            self._order = self.epoch, by_length(rng.permutation(self.count), self.lengths, self.size, rng)
-        return self._order[1]
-
-
 def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """The rows of `order`, whole batches of like length first, in a random order; what fills no batch comes last."""
+    """The rows of `order`, whole batches of like length first, in a random order; what fills no batch comes last.
+
+    `order` is cut into stretches of `SORTED` batches; within each, examples are sorted by about their length, cut into batches,
+    and the batches of all stretches are shuffled (as fairseq and torchtext's bucket iterator have it). Who stands with whom still
+    changes every epoch.
+    """
     whole = len(order) // size * size
     stretches = [order[i : min(i + SORTED * size, whole)] for i in range(0, whole, SORTED * size)]
     # Blurred, or few texts would always stand with the same ones.
@@ -91,9 +84,9 @@ def by_length(order: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.
     return np.concatenate([batches[rng.permutation(len(batches))].reshape(-1), order[whole:]])
 
 
-def token_stream(ids: Sequence[np.ndarray], labels: Mapping[str, np.ndarray], size: int, seed: int) -> LengthStream:
+def token_stream(ids: Sequence[np.ndarray], labels: Mapping[str, np.ndarray], size: int, seed: int) -> ShuffledStream:
     """Batches of texts that are encoded already: `tokens` (B, T), padded on the right with 0, and the labels by name."""
-    return LengthStream(_Padded(), {"tokens": ids, **labels}, size, seed, [len(row) for row in ids])  # type: ignore[arg-type]
+    return ShuffledStream(_Padded(), {"tokens": ids, **labels}, size, seed, [len(row) for row in ids])  # type: ignore[arg-type]
 
 
 class _Padded:
