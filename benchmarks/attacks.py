@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import statistics
 import sys
 import tempfile
 import time
@@ -45,9 +46,9 @@ class InUnits(nn.Module):
         return self.model(255 * x_BCHW)["logits"]
 
 
-def ours(victim: Victim, steps: int, queries: int) -> dict[str, Callable[[], Found]]:
+def ours(victim: Victim, steps: int, queries: int, seed: int) -> dict[str, Callable[[], Found]]:
     def seeded() -> torch.Generator:
-        return torch.Generator().manual_seed(0)
+        return torch.Generator().manual_seed(seed)
 
     return {
         "fgsm": lambda: fgsm(victim, "score"),
@@ -74,25 +75,29 @@ def theirs(model: nn.Module, norm: str, eps: float, steps: int, queries: int) ->
 
 
 def side_by_side(
-    task: Any, model: nn.Module, batch: dict[str, Tensor], norm: Any, eps: float, steps: int, queries: int
+    task: Any, model: nn.Module, batch: dict[str, Tensor], norm: Any, eps: float, steps: int, queries: int, seeds: int
 ) -> list[dict[str, Any]]:
-    """A row an attack: the accuracy that ours and theirs leave, and the seconds they take."""
+    """A row an attack: the accuracy that ours and theirs leave, and the seconds they take, each the mean over seeds."""
     unit, label = InUnits(model).eval(), batch["label"]
     victim = Victim.of(task, model, batch, 1.0, norm, eps)
     rows = []
     with at_rest(model):
         peers = theirs(unit, norm, eps / 255, steps, queries)
-        for name, run in ours(victim, steps, queries).items():
-            began = time.perf_counter()
-            found = run()
-            middle = time.perf_counter()
-            row = {"norm": norm, "attack": name, "ours": 1 - float(found.fooled.float().mean()), "seconds": middle - began}
-            if name in peers:
-                torch.manual_seed(0)
-                x = peers[name](batch["image"].float() / 255, label)
-                row["theirs"] = float((unit(x).argmax(1) == label).float().mean())
-                row["their_seconds"] = time.perf_counter() - middle
-            rows.append(row)
+        for name in ours(victim, steps, queries, 0):
+            left: dict[str, list[float]] = {"ours": [], "seconds": [], "theirs": [], "their_seconds": []}
+            for seed in range(seeds):
+                began = time.perf_counter()
+                found = ours(victim, steps, queries, seed)[name]()
+                left["seconds"].append(time.perf_counter() - began)
+                left["ours"].append(1 - float(found.fooled.float().mean()))
+                if name in peers:
+                    torch.manual_seed(seed)
+                    peers[name].seed = seed  # which some of them set themselves
+                    began = time.perf_counter()
+                    x = peers[name](batch["image"].float() / 255, label)
+                    left["their_seconds"].append(time.perf_counter() - began)
+                    left["theirs"].append(float((unit(x).argmax(1) == label).float().mean()))
+            rows.append({"norm": norm, "attack": name} | {key: statistics.mean(found) for key, found in left.items() if found})
     return rows
 
 
@@ -108,6 +113,7 @@ def main() -> int:
     parser.add_argument("--adversarial", type=float, default=0.0, help="train against PGD of this size, in raw units")
     parser.add_argument("--radius", type=float, default=1.0, help="times 0.1 of the range in linf, 1.5 in l2")
     parser.add_argument("--model", default="convnet")
+    parser.add_argument("--seeds", type=int, default=3, help="of every attack; the figures are means over them")
     options = parser.parse_args()
     if importlib.util.find_spec("torchattacks") is None:
         sys.exit("benchmarks.attacks: expected the package torchattacks: pip install --no-deps torchattacks")
@@ -132,7 +138,7 @@ def main() -> int:
         model, task = run.model(), run.task
     held = slice(options.train, options.train + options.examples)
     batch = {"image": images[held], "label": labels[held].long()}
-    budget = options.steps, options.queries
+    budget = options.steps, options.queries, options.seeds
     rows = [row for n in options.norm for row in side_by_side(task, model, batch, n, options.radius * RADII[n], *budget)]
     with torch.no_grad():
         clean = float((model(batch["image"])["logits"].argmax(1) == batch["label"]).float().mean())

@@ -150,11 +150,7 @@ def test_encoder_exports_at_other_lengths(tmp_path):
         close(torch.from_numpy(run(x)[0]), model(x)["logits"], 1e-4)
 
 
-# torch's exporter refuses the step of grouped queries: it cannot prove that 4 + 4 S is less than 8 + 8 S.
-REFUSED = pytest.mark.xfail(reason="the step of grouped queries does not export", strict=True)
-
-
-@pytest.mark.parametrize("name", ["gpt2", pytest.param("llama", marks=REFUSED)])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_generation_exports(name, tmp_path):
     pytest.importorskip("onnxruntime")
     model = randomize(Decoder(V, SHAPES[name]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lamina.data.number_names import english_number, german_number, number_names
 from lamina.data.pair_batches import PairBatches, with_unknown
 from lamina.data.source import Source
-from lamina.decode.corpus_scores import scores, signatures, tokenization
+from lamina.decode.corpus_scores import mostly_short, scores, signatures, tokenization
 from lamina.decode.translations import Translations
 from lamina.explain.alignments import alignments, drawn
 from lamina.explain.subject import cells_of_tokens, freeze
@@ -261,6 +261,19 @@ def test_figures_are_those_of_sacrebleu(words):
     assert found["bleu"] == pytest.approx(BLEU(tokenize=words).corpus_score(hypotheses, [references]).score)
     assert found["chrf"] == pytest.approx(CHRF().corpus_score(hypotheses, [references]).score)
     assert f"tok:{words}" in signatures(words)["bleu"] and "nc:6" in signatures(words)["chrf"]
+
+
+def test_a_dictionary_is_judged_by_the_orders_that_occur():
+    """No sentence has four words: BLEU as it is defined would be 0 of a translation without a fault."""
+    references = ["Haus", "Hund", "roter Hund", "Katze"]
+    assert mostly_short(references) and not mostly_short(["das ist ein altes Haus", "ein Hund bellt sie an", "Katze"])
+    assert not mostly_short([])
+    assert scores(references, references, "13a")["bleu"] == 0
+    assert scores(references, references, "13a", short=True)["bleu"] == pytest.approx(100)
+    assert scores(["Haus", "Hund", "roter Hund", "Maus"], references, "13a", short=True)["bleu"] == pytest.approx(
+        100 * (4 / 5) ** 0.5  # one word of five is wrong, the only pair of words is right
+    )
+    assert "eff:yes" in signatures("13a", short=True)["bleu"] and "eff:no" in signatures("13a")["bleu"]
 
 
 def test_how_a_language_is_cut_into_words():

@@ -32,12 +32,18 @@ def tokenization(texts: Sequence[str]) -> str:
     return "zh" if len(HAN.findall(sample)) > 0.3 * letters else "13a"
 
 
-def scores(hypotheses: Sequence[str], references: Sequence[str], words: str) -> dict[str, float]:
-    """{"bleu", "chrf"}, 0 to 100."""
+def mostly_short(texts: Sequence[str]) -> bool:
+    """Whether most have fewer than four words, as in a dictionary: they hold nothing that BLEU's fourth order could count, and it
+    would be 0 whatever is said."""
+    return bool(len(texts)) and float(np.median([len(str(text).split()) for text in texts])) < 4
+
+
+def scores(hypotheses: Sequence[str], references: Sequence[str], words: str, short: bool = False) -> dict[str, float]:
+    """{"bleu", "chrf"}, 0 to 100. short: BLEU is of the orders that occur (sacrebleu's `effective_order`)."""
     if not len(hypotheses):
         return {"bleu": 0.0, "chrf": 0.0}
     made = [counts(str(h), str(r), words) for h, r in zip(hypotheses, references, strict=True)]
-    bleu, chrf = measures(words)
+    bleu, chrf = measures(words, short)
     sums = [np.sum([pair[i] for pair in made], axis=0).tolist() for i in range(2)]
     return {
         "bleu": float(bleu._compute_score_from_stats(sums[0]).score),
@@ -51,30 +57,32 @@ def counts(hypothesis: str, reference: str, words: str) -> tuple[np.ndarray, np.
     return tuple(np.asarray(m._extract_corpus_statistics([hypothesis], [[reference]])[0]) for m in measures(words))  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=4)
-def measures(words: str) -> tuple[Any, Any]:
+@lru_cache(maxsize=8)
+def measures(words: str, short: bool = False) -> tuple[Any, Any]:
     """sacrebleu's BLEU and chrF. Raises LaminaError where it is not installed."""
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ImportError as error:
         raise LaminaError(f"translation: expected sacrebleu, to judge translations; {error}: pip install sacrebleu") from error
-    return BLEU(tokenize=words), CHRF()
+    return BLEU(tokenize=words, effective_order=short), CHRF()
 
 
-def signatures(words: str) -> dict[str, str]:
+def signatures(words: str, short: bool = False) -> dict[str, str]:
     """What makes figures comparable: sacrebleu's settings and version."""
-    for measure in measures(words):
+    for measure in measures(words, short):
         measure.num_refs = 1
-    return {name: str(m.get_signature()) for name, m in zip(("bleu", "chrf"), measures(words), strict=True)}
+    return {name: str(m.get_signature()) for name, m in zip(("bleu", "chrf"), measures(words, short), strict=True)}
 
 
-def by_length(texts: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], words: str) -> list[dict[str, Any]]:
+def by_length(
+    texts: Sequence[str], hypotheses: Sequence[str], references: Sequence[str], words: str, short: bool = False
+) -> list[dict[str, Any]]:
     """The scores of sentences whose source has so many words."""
     size_N = np.asarray([len(str(text).split()) for text in texts])
     rows = []
     for low, high in zip(BOUNDS, (*BOUNDS[1:], 2**31), strict=True):
         chosen = np.flatnonzero((size_N >= low) & (size_N < high)).tolist()
         if chosen:
-            made = scores([hypotheses[i] for i in chosen], [references[i] for i in chosen], words)
+            made = scores([hypotheses[i] for i in chosen], [references[i] for i in chosen], words, short)
             rows.append({"from_words": low, "sentences": len(chosen), **made})
     return rows

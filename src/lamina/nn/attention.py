@@ -42,7 +42,7 @@ class SelfAttention(nn.Module):
         turn: tuple[Tensor, Tensor] | None = None,
         keep: Keep | None = None,
     ) -> Tensor:
-        """mask: broadcasts to (B, H, T, S); causal: each token sees itself and those before, and mask is None.
+        """mask: broadcasts to (B, 1, T, S); causal: each token sees itself and those before, and mask is None.
 
         turn: of `Rotary`. keep: of a cache; S counts its tokens too.
         """
@@ -52,11 +52,21 @@ class SelfAttention(nn.Module):
             q_BHTE, k_BGSE = rotate(q_BHTE, turn), rotate(k_BGSE, turn)
         if keep is not None:
             k_BGSE, v_BGSE = keep(k_BGSE, v_BGSE)
-        if self.groups < self.heads:
-            k_BGSE, v_BGSE = (x.repeat_interleave(self.heads // self.groups, 1) for x in (k_BGSE, v_BGSE))
         dropout = self.dropout if self.training else 0.0
-        y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BGSE, v_BGSE, mask, dropout, causal)
+        if self.groups < self.heads and one_token(q_BHTE) and not causal:
+            # The heads of a group ask its keys as so many tokens would: nothing of the cache is copied.
+            q_BGRE = q_BHTE.reshape(-1, self.groups, self.heads // self.groups, q_BHTE.shape[3])
+            y_BHTE = F.scaled_dot_product_attention(q_BGRE, k_BGSE, v_BGSE, mask, dropout).reshape(q_BHTE.shape)
+        else:
+            if self.groups < self.heads:
+                k_BGSE, v_BGSE = (x.repeat_interleave(self.heads // self.groups, 1) for x in (k_BGSE, v_BGSE))
+            y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BGSE, v_BGSE, mask, dropout, causal)
         return self.project(y_BHTE.transpose(1, 2).flatten(2))
+
+
+def one_token(x_BHTE: Tensor) -> bool:
+    """Whether T is 1. Where a graph is exported whose T varies, T is a symbol: asking it would bind the graph to the answer."""
+    return isinstance(x_BHTE.shape[2], int) and x_BHTE.shape[2] == 1
 
 
 class CrossAttention(nn.Module):

@@ -74,6 +74,8 @@ class Translation(Task):
     alphabet: str = learned("")
     words: str = learned("")
     """sacrebleu's tokenization of the target language."""
+    short: bool = learned(False)
+    """Most translations have fewer than four words."""
 
     name: ClassVar[str] = "translation"
     about: ClassVar[str] = "a sentence -> the same in another language"
@@ -120,7 +122,7 @@ class Translation(Task):
 
     def prepare(self, data: Data) -> Translation:
         from lamina.data.columns import length
-        from lamina.decode.corpus_scores import tokenization
+        from lamina.decode.corpus_scores import mostly_short, tokenization
         from lamina.modalities.byte_pairs import learned as learned_pieces
 
         count = length(data.train)
@@ -139,6 +141,7 @@ class Translation(Task):
             "tokens": learned_pieces([f" {text}" for text in texts + translations], size),
             "alphabet": "".join(sorted(character for character, times in seen.items() if times >= min(LEAST_SEEN, count))),
             "words": tokenization(translations),
+            "short": mostly_short(translations),
             "network": "transformer" if self.model_name == "auto" else self.model_name,
             "source_name": self.source_name or names[0],
             "target_name": self.target_name or names[1],
@@ -276,7 +279,7 @@ class Translation(Task):
         """BLEU (Papineni et al. 2002) and chrF (Popović 2015) of the whole, 0 to 100, as sacrebleu has them (Post 2018)."""
         from lamina.decode.corpus_scores import scores
 
-        return scores(predictions["text"], examples["translation"], self.words)
+        return scores(predictions["text"], examples["translation"], self.words, self.short)
 
     def evaluate(self, forward: Forward, columns: Columns, batch_size: int = 250) -> tuple[dict[str, float], Columns]:
         """Sentences of like length together, and few enough at once for the logits of all their tokens."""
@@ -296,8 +299,8 @@ class Translation(Task):
         from lamina.decode.corpus_scores import by_length, signatures
 
         return {
-            "signature": [{"metric": metric, "signature": text} for metric, text in signatures(self.words).items()],
-            "score_by_length": by_length(examples["text"], predictions["text"], examples["translation"], self.words),
+            "signature": [{"metric": metric, "signature": text} for metric, text in signatures(self.words, self.short).items()],
+            "score_by_length": by_length(examples["text"], predictions["text"], examples["translation"], self.words, self.short),
         }
 
     def recipe(self, data: Data) -> Recipe:
