@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lamina.data.finding import Finding
+from lamina.data.listing import PART_NAMES
 from lamina.data.table_files import SUFFIXES, RawTable, from_object, json_objects, read_arrow_folder, read_file
+from lamina.data.text_files import unquoted
 from lamina.errors import LaminaError
 
-PART_NAMES = {"train": "train", "training": "train", "valid": "valid", "validation": "valid", "val": "valid", "dev": "valid",
-              "calibration": "calibration", "test": "test"}  # fmt: skip
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4})*")
 """A language as files and columns are named: en, de, zh-CN, pt_BR, sr-Latn."""
 USUAL = "translation"
@@ -226,7 +226,7 @@ def _tab_separated(path: Path) -> RawTable:
         raise LaminaError(
             f"{path}: expected a line of column names, then a pair a line; {findings[0] if findings else 'it is empty'}"
         )
-    names = [_unquoted(cell).strip() for cell in lines[0].rstrip("\r").split("\t")]
+    names = [unquoted(cell).strip() for cell in lines[0].rstrip("\r").split("\t")]
     columns: dict[str, list[Any]] = {name: [] for name in names}
     numbers = []
     for number, line in enumerate(lines[1:], start=2):
@@ -241,11 +241,5 @@ def _tab_separated(path: Path) -> RawTable:
             continue
         numbers.append(number)
         for name, cell in zip(names, cells, strict=True):
-            columns[name].append(_unquoted(cell))
+            columns[name].append(unquoted(cell))
     return RawTable(dict(columns), str(path), lambda row: numbers[row], findings, "TSV")
-
-
-def _unquoted(cell: str) -> str:
-    inner = cell[1:-1]
-    quoted = len(cell) >= 2 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else cell
