@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.environments import TRANSFORMERS
-from benchmarks.harness import Contender, Failed, machine, measure, run, summary, table, write
+from benchmarks.harness import Contender
+from benchmarks.side_by_side import add_flags, compare
 from benchmarks.throughput import ALLOCATOR, BFLOAT16
 
 PEER = "benchmarks.peers.decoder_"
@@ -40,49 +41,18 @@ def corpus() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [c.name for c in CONTENDERS]
+    add_flags(parser, "decoder_throughput", CONTENDERS, BASELINE)
     parser.add_argument("--data", type=Path, help="a text file (default: Python's documentation topics)")
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}; {BASELINE} always runs")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=30.0, help="to measure each run for, after its warm-up")
     parser.add_argument("--warmup", type=float, default=5.0, help="seconds left out, and at least five steps")
     parser.add_argument("--batch", type=int, default=32, help="windows of 256 tokens")
-    parser.add_argument("--here", action="store_true", help="transformers is importable by the running interpreter")
-    parser.add_argument("--threads", type=int, help="of every contender (default: one a core)")
-    parser.add_argument("--name", default="decoder_throughput", help="of the file in benchmarks/results")
     options = parser.parse_args(arguments)
-    at = machine()
-    threads = options.threads or at["cores"]
-    chosen = {c.name: c for c in CONTENDERS if options.only is None or c.name in (BASELINE, *options.only)}
-    if options.here:
-        chosen = {n: Contender(n, c.about, c.module, c.flags, None, c.variables) for n, c in chosen.items()}
     with tempfile.TemporaryDirectory() as folder:
         data = options.data.resolve() if options.data else Path(folder) / "text.txt"
         if not options.data:
             data.write_text(corpus(), encoding="utf-8")
-        settings = {name: getattr(options, name) for name in ("rounds", "seconds", "warmup", "batch")}
-        flags = ["--data", str(data)]
-        flags += [word for name in ("seconds", "warmup", "batch") for word in (f"--{name}", str(settings[name]))]
-        results, failures = measure(list(chosen), options.rounds, lambda name: run(chosen[name], flags, threads), UNIT)
-    about = {name: c.about for name, c in chosen.items()}
-    try:
-        figures = summary(results, BASELINE, UNIT)
-    except Failed as error:
-        raise SystemExit(str(error)) from error
-    path = write(
-        options.name,
-        machine=at,
-        command=["python", "-m", "benchmarks.decoder_throughput", *(arguments or sys.argv[1:])],
-        settings={**settings, "threads": threads},
-        baseline=BASELINE,
-        summary=figures,
-        failures=failures,
-        about=about,
-        rounds=results,
-    )
-    print(table(figures, about, failures, UNIT))
-    print(f"\n-> {path}", file=sys.stderr)
-    return 1 if failures else 0
+        settings = {name: getattr(options, name) for name in ("seconds", "warmup", "batch")}
+        return compare(options, CONTENDERS, BASELINE, ["--data", str(data)], settings, UNIT)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.environments import CAPTUM
 from benchmarks.harness import Contender, Failed, Result, machine, measure, run, summary, table, write
+from benchmarks.side_by_side import add_flags, chosen, words
 from benchmarks.throughput import fashion_mnist
 
 METHODS = ("gradient", "integrated-gradients", "smooth-grad", "occlusion", "grad-cam")
@@ -41,32 +42,27 @@ def check_alike(method: str, results: Sequence[dict[str, Result]]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_flags(parser, "explain", CONTENDERS, BASELINE)
     parser.add_argument("--data", type=Path, help="a folder of Fashion-MNIST's four idx.gz files (default: Debian's package)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="of every contender (default: one a core)")
-    parser.add_argument(
-        "--here", action="store_true", help="captum is importable by the running interpreter; make no environment"
-    )
-    parser.add_argument("--name", default="explain", help="of the file in benchmarks/results")
     options = parser.parse_args(arguments)
     at = machine()
     threads = options.threads or at["cores"]
-    chosen = {c.name: c for c in CONTENDERS}
+    each = chosen(options, CONTENDERS, BASELINE)
     data = (options.data or fashion_mnist()).resolve()
     figures, left_out, slow = {}, {}, []
     for method in options.methods:
-        flags = ["--data", str(data), "--images", str(options.images), "--steps", str(options.steps), "--method", method]
-        results, failures = measure(list(chosen), options.rounds, lambda name, flags=flags: run(chosen[name], flags, threads))
+        flags = ["--data", str(data), *words({"images": options.images, "steps": options.steps, "method": method})]
+        results, failures = measure(list(each), options.rounds, lambda name, flags=flags: run(each[name], flags, threads))
         left_out[method] = failures
         try:
             check_alike(method, results)
             figures[method] = summary(results, BASELINE)
         except (Failed, ValueError) as error:
             raise SystemExit(f"{method}: {error}") from error
-        print(f"\n{method}\n\n" + table(figures[method], {n: c.about for n, c in chosen.items()}, failures))
+        print(f"\n{method}\n\n" + table(figures[method], {n: c.about for n, c in each.items()}, failures))
         if figures[method].get("lamina", {}).get("ratio", 0.0) < 1 / FLOOR:
             slow.append(method)
     settings = {"images": options.images, "steps": options.steps, "rounds": options.rounds, "threads": threads}

@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.environments import TRANSFORMERS
-from benchmarks.harness import Contender, Failed, Result, machine, measure, run, summary, table, write
+from benchmarks.harness import Contender, Failed, Result
+from benchmarks.side_by_side import add_flags, compare
 from benchmarks.throughput import BFLOAT16
 
 PEER = "benchmarks.peers.generate_"
@@ -75,48 +76,20 @@ def check_alike(results: Sequence[Mapping[str, Result]]) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [c.name for c in CONTENDERS]
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}; {BASELINE} always runs")
-    parser.add_argument("--rounds", type=int, default=5)
+    add_flags(parser, "generation", CONTENDERS, BASELINE)
     parser.add_argument("--tokens", type=int, default=128, help="to write after each prompt")
     parser.add_argument("--prompt", type=int, default=32, help="tokens of a prompt")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shape", type=int, nargs=3, default=[768, 12, 12], metavar=("WIDTH", "DEPTH", "HEADS"))
-    parser.add_argument("--here", action="store_true", help="transformers is importable by the running interpreter")
-    parser.add_argument("--threads", type=int, help="of every contender (default: one a core)")
-    parser.add_argument("--name", default="generation", help="of the file in benchmarks/results")
     options = parser.parse_args(arguments)
-    at = machine()
-    threads = options.threads or at["cores"]
-    chosen = {c.name: c for c in CONTENDERS if options.only is None or c.name in (BASELINE, *options.only)}
-    if options.here:
-        chosen = {n: Contender(n, c.about, c.module, c.flags, None, c.variables) for n, c in chosen.items()}
     settings = {name: getattr(options, name) for name in ("tokens", "prompt", "repeats")}
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), *options.shape)
-        flags = ["--model", folder, *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
-        results, failures = measure(list(chosen), options.rounds, lambda name: run(chosen[name], flags, threads), UNIT)
-    about = {name: c.about for name, c in chosen.items()}
-    try:
-        alike, figures = check_alike(results), summary(results, BASELINE, UNIT)
-    except Failed as error:
-        raise SystemExit(str(error)) from error
-    path = write(
-        options.name,
-        machine=at,
-        command=["python", "-m", "benchmarks.generation", *(arguments or sys.argv[1:])],
-        settings={**settings, "rounds": options.rounds, "shape": options.shape, "threads": threads},
-        baseline=BASELINE,
-        summary=figures,
-        alike=alike,
-        failures=failures,
-        about=about,
-        rounds=results,
-    )
-    print(table(figures, about, failures, UNIT))
-    print(f"\n{alike} of {alike} tokens alike in float32" if alike else "\nnothing to compare token by token")
-    print(f"-> {path}", file=sys.stderr)
-    return 1 if failures else 0
+        return compare(options, CONTENDERS, BASELINE, ["--model", folder], settings, UNIT, alike)
+
+
+def alike(results: Sequence[Mapping[str, Result]]) -> dict[str, int]:
+    return {"tokens alike in float32": check_alike(results)}
 
 
 if __name__ == "__main__":

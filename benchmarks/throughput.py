@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.environments import FASTAI, KERAS, LIGHTNING, TRANSFORMERS
-from benchmarks.harness import Contender, Failed, machine, measure, run, summary, table, write
+from benchmarks.harness import Contender
+from benchmarks.side_by_side import add_flags, compare
 
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
@@ -62,59 +63,15 @@ def fashion_mnist() -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [c.name for c in CONTENDERS]
+    add_flags(parser, "throughput", CONTENDERS, BASELINE)
     parser.add_argument("--data", type=Path, help="a folder of Fashion-MNIST's four idx.gz files (default: Debian's package)")
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}; {BASELINE} always runs")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="to measure each run for, after its warm-up")
     parser.add_argument("--warmup", type=float, default=3.0, help="seconds left out, and at least five steps")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--threads", type=int, help="of every contender (default: one a core)")
-    parser.add_argument("--name", default="throughput", help="of the file in benchmarks/results")
     options = parser.parse_args(arguments)
-    at = machine()
-    threads = options.threads or at["cores"]
-    chosen = {c.name: c for c in CONTENDERS if options.only is None or c.name in (BASELINE, *options.only)}
     data = (options.data or fashion_mnist()).resolve()
-    flags = [
-        "--data",
-        str(data),
-        "--seconds",
-        str(options.seconds),
-        "--warmup",
-        str(options.warmup),
-        "--batch",
-        str(options.batch),
-    ]
-    results, failures = measure(list(chosen), options.rounds, lambda name: run(chosen[name], flags, threads))
-    about = {name: c.about for name, c in chosen.items()}
-    try:
-        figures = summary(results, BASELINE)
-    except Failed as error:
-        raise SystemExit(str(error)) from error
-    settings = {
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-        "warmup": options.warmup,
-        "batch": options.batch,
-        "threads": threads,
-    }
-    path = write(
-        options.name,
-        machine=at,
-        settings=settings,
-        baseline=BASELINE,
-        summary=figures,
-        failures=failures,
-        about=about,
-        variables={name: dict(c.variables) for name, c in chosen.items() if c.variables},
-        rounds=results,
-    )
-    where = f"{threads} threads, {at['cores']} cores of {at['cpu']} ({', '.join(at['flags'])})"
-    print(f"\nMedians of {options.rounds} rounds; {where}.\n")
-    print(table(figures, about, failures))
-    print(f"\n-> {path}", file=sys.stderr)
-    return 1 if failures else 0
+    settings = {name: getattr(options, name) for name in ("seconds", "warmup", "batch")}
+    return compare(options, CONTENDERS, BASELINE, ["--data", str(data)], settings)
 
 
 if __name__ == "__main__":

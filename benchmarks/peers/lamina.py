@@ -19,32 +19,43 @@ from benchmarks.peers.common import DECAY, MOMENTUM, PAD, RATE, WARMUP_STEPS, Cl
 
 
 def train(options: argparse.Namespace, clock: Clock) -> None:
+    timed(
+        options,
+        clock,
+        "image-classification",
+        options.batch,
+        model_name="resnet20",
+        augment_with="light",
+        mirror="on",
+        shift=PAD,
+        optimizer="sgd",
+        lr=RATE,
+        momentum=MOMENTUM,
+        weight_decay=DECAY,
+        epochs=100,
+    )
+
+
+def timed(options: argparse.Namespace, clock: Clock, task: str, units: int, **settings: Any) -> None:
+    """Trains until the time to measure is up. units: what a step counts for."""
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "run"
         threading.Thread(target=stop_in_time, args=(folder / "metrics.jsonl", clock), daemon=True).start()
         try:
             lamina.train(
-                "image-classification",
+                task,
                 data=str(options.data),
-                model_name="resnet20",
                 batch_size=options.batch,
-                augment_with="light",
-                mirror="on",
-                shift=PAD,
-                optimizer="sgd",
-                lr=RATE,
-                momentum=MOMENTUM,
-                weight_decay=DECAY,
-                epochs=100,
                 evaluations=1,
                 threads=options.threads,
                 precision={"default": "auto"}.get(options.precision, options.precision),
                 out=str(folder),
+                **settings,
             )
         except KeyboardInterrupt:
             clock.parameters = json.loads((folder / "run.json").read_text())["parameters"]
             clock.steps, clock.elapsed = window(rows(folder / "metrics.jsonl"), clock) or (0, 0.0)
-            clock.images = clock.steps * options.batch
+            clock.images = clock.steps * units
             raise Finished("the time is up") from None
 
 
