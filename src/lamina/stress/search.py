@@ -24,6 +24,9 @@ FIRST_SHARE = 0.8
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries, of 10,000, after which the share is halved."""
 
+ROUNDING = 1e-5
+"""Of eps: what differs by less has not been changed."""
+
 
 def share_at(query: int, queries: int) -> float:
     """The share of the values that a proposal changes."""
@@ -75,9 +78,9 @@ def signs(generator: torch.Generator, like: Tensor, *shape: int) -> Tensor:
 
 
 def place(generator: torch.Generator, height: int, width: int, side: int) -> tuple[slice, slice]:
-    """A square of `side` at a random place."""
-    top = int(torch.randint(height - side + 1, (1,), generator=generator, device=generator.device))
-    left = int(torch.randint(width - side + 1, (1,), generator=generator, device=generator.device))
+    """A square of `side` at a random place; as in the authors' code, never the last one of a row or column."""
+    top = int(torch.randint(max(height - side, 1), (1,), generator=generator, device=generator.device))
+    left = int(torch.randint(max(width - side, 1), (1,), generator=generator, device=generator.device))
     return slice(top, top + side), slice(left, left + side)
 
 
@@ -88,12 +91,18 @@ def stripes(space: Space, generator: torch.Generator) -> Tensor:
 
 
 def square_linf(space: Space, z: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """One square set to plus or minus eps in every channel."""
+    """One square set to plus or minus eps in every channel. Where that would change nothing, the question were wasted (the
+    authors' code draws again): there one channel is turned over."""
     count, channels, height, width = z.shape
     side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
     rows, columns = place(generator, height, width, side)
+    sign_BC11 = signs(generator, z, count, channels, 1, 1)
     proposed = z.clone()
-    proposed[:, :, rows, columns] = space.eps * signs(generator, z, count, channels, 1, 1)
+    proposed[:, :, rows, columns] = space.eps * sign_BC11
+    same_B = (space.project(proposed) - z).abs().flatten(1).amax(1) <= ROUNDING * space.eps
+    turned_B = torch.randint(channels, (count,), generator=generator, device=generator.device).to(z.device)
+    sign_BC11[same_B, turned_B[same_B]] *= -1
+    proposed[:, :, rows, columns] = space.eps * sign_BC11
     return proposed
 
 
