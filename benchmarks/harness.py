@@ -160,10 +160,22 @@ def commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
+def without_folders(value: Any) -> Any:
+    """The value with the last name alone of every absolute path: where data lay on one machine says nothing to another."""
+    if isinstance(value, Mapping):
+        return {name: without_folders(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str) and value.startswith("/") and "\n" not in value:
+        return Path(value).name
+    return value
+
+
 def write(name: str, **content: Any) -> Path:
     """benchmarks/results/NAME.json: the content, when, on what, of which commit."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    stamp = {"name": name, "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit(), **content}
+    stamp = {"name": name, "date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit()}
+    stamp |= without_folders(content)
     path.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
     return path

@@ -215,3 +215,8 @@ def test_lamina_explains_what_the_benchmark_asks(method):
     x, label = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8), torch.tensor([0, 1, 2])
     made = explain_lamina.explainer(explaining.network(), x, label, options)()
     assert made.shape == (3, 28, 28) and made.isfinite().all()
+
+
+def test_results_name_no_folder_of_the_machine():
+    told = harness.without_folders({"data": "/home/me/data/sst2", "flags": ["--data", "/tmp/x.txt", "a/b"], "n": 3})
+    assert told == {"data": "sst2", "flags": ["--data", "x.txt", "a/b"], "n": 3}
