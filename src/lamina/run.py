@@ -386,10 +386,10 @@ class WritingForward:
     def begin(self, *inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         import torch
 
-        from lamina.train.precision import autocast, narrowed
+        from lamina.train.precision import autocast, for_steps
 
         if self.writer is None:
-            self.writer = narrowed(self.model, self.precision)
+            self.writer = for_steps(self.model, self.precision, self.device)
         with torch.inference_mode(), autocast(self.precision, self.device):
             logits_BV, state = self.writer.begin(*[x.to(self.device) for x in inputs])
         return logits_BV.float().cpu(), state

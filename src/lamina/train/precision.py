@@ -71,14 +71,20 @@ def autocast(precision: str, device: torch.device) -> contextlib.AbstractContext
     return contextlib.nullcontext()
 
 
-def narrowed(model: nn.Module, precision: str) -> nn.Module:
-    """A copy of `model` for many small calls under `autocast(precision)`: the weights of its linear layers are cast once.
+def for_steps(model: nn.Module, precision: str, device: torch.device) -> nn.Module:
+    """A copy of `model` for many small calls under `autocast(precision)`, whose linear layers are prepared once.
 
-    Autocast casts them anew in every call, which takes longer than one token's arithmetic. In float32 it is the model itself.
+    In bfloat16 their weights are cast: autocast casts them anew in every call, which takes longer than one token's arithmetic. In
+    float32 on a processor they are laid out column by column: the product with one row, which does nothing but read them, is a
+    sixth faster so. Elsewhere it is the model itself.
     """
-    if precision != "bfloat16":
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    if precision == "bfloat16":
+        weights = {id(m.weight): m.weight.detach().bfloat16() for m in layers}
+    elif device.type == "cpu" and precision == "float32":
+        weights = {id(m.weight): m.weight.detach().t().contiguous().t() for m in layers}
+    else:
         return model
-    weights = {id(m.weight): m.weight.detach().bfloat16() for m in model.modules() if isinstance(m, nn.Linear)}
     memo: dict[int, Any] = {key: nn.Parameter(weight, requires_grad=False) for key, weight in weights.items()}
     return copy.deepcopy(model, memo)
 
