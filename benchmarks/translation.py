@@ -86,7 +86,8 @@ def judged(said: Sequence[str], truth: Sequence[str], resamples: int = RESAMPLES
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         told: Any = metric.corpus_score(list(said), [list(truth)], n_bootstrap=resamples)
         middle, half = (told._mean, told._ci) if resamples > 1 else (told.score, 0.0)
-        found[name] = {"value": told.score, "low": middle - half, "high": middle + half, "signature": str(metric.get_signature())}
+        value, low, high = (float(x) for x in (told.score, middle - half, middle + half))  # numpy's, where they were drawn
+        found[name] = {"value": value, "low": low, "high": high, "signature": str(metric.get_signature())}
     return found
 
 
