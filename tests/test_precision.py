@@ -17,10 +17,11 @@ class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.inner, self.last = nn.Embedding(11, 8), nn.Linear(8, 8), nn.Linear(8, 11, bias=False)
+        self.norm = nn.LayerNorm(8)
         self.last.weight = self.embed.weight
 
     def forward(self, tokens_B: torch.Tensor) -> torch.Tensor:
-        return self.last(self.inner(self.embed(tokens_B)))
+        return self.last(self.norm(self.inner(self.embed(tokens_B))))
 
 
 # Autocast leaves an embedding in float32, but where it is tied to a layer its weights have been cast beforehand.
@@ -34,6 +35,7 @@ def test_steps_answer_as_the_model_does(precision, within):
         expected, got = model(torch.arange(11)), made(torch.arange(11))
     assert torch.allclose(expected.float(), got.float(), atol=within, rtol=within)
     assert made.last.weight is made.embed.weight, "shared weights stay shared"
+    assert made.norm.weight is model.norm.weight, "what no linear layer holds is not copied"
     assert {name: (v.data_ptr(), v.stride(), v.dtype) for name, v in model.state_dict().items()} == before, "the model is left"
 
 

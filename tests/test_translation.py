@@ -266,8 +266,10 @@ def test_figures_are_those_of_sacrebleu(words):
 def test_a_dictionary_is_judged_by_the_orders_that_occur():
     """No sentence has four words: BLEU as it is defined would be 0 of a translation without a fault."""
     references = ["Haus", "Hund", "roter Hund", "Katze"]
-    assert mostly_short(references) and not mostly_short(["das ist ein altes Haus", "ein Hund bellt sie an", "Katze"])
-    assert not mostly_short([])
+    assert mostly_short(references, "13a")
+    assert not mostly_short(["das ist ein altes Haus", "ein Hund bellt sie an", "Katze"], "13a")
+    assert not mostly_short(["这是一个房子", "一只狗"], "zh") and mostly_short(["房子", "狗"], "zh")
+    assert not mostly_short([], "13a")
     assert scores(references, references, "13a")["bleu"] == 0
     assert scores(references, references, "13a", short=True)["bleu"] == pytest.approx(100)
     assert scores(["Haus", "Hund", "roter Hund", "Maus"], references, "13a", short=True)["bleu"] == pytest.approx(

@@ -32,10 +32,11 @@ def tokenization(texts: Sequence[str]) -> str:
     return "zh" if len(HAN.findall(sample)) > 0.3 * letters else "13a"
 
 
-def mostly_short(texts: Sequence[str]) -> bool:
+def mostly_short(texts: Sequence[str], words: str) -> bool:
     """Whether most have fewer than four words, as in a dictionary: they hold nothing that BLEU's fourth order could count, and it
-    would be 0 whatever is said."""
-    return bool(len(texts)) and float(np.median([len(str(text).split()) for text in texts])) < 4
+    would be 0 whatever is said. words: of `tokenization`; where no spaces are written, characters count."""
+    sizes = [len(str(text).split() if words == "13a" else str(text)) for text in texts]
+    return bool(sizes) and float(np.median(sizes)) < 4
 
 
 def scores(hypotheses: Sequence[str], references: Sequence[str], words: str, short: bool = False) -> dict[str, float]:

@@ -141,7 +141,7 @@ class Translation(Task):
             "tokens": learned_pieces([f" {text}" for text in texts + translations], size),
             "alphabet": "".join(sorted(character for character, times in seen.items() if times >= min(LEAST_SEEN, count))),
             "words": tokenization(translations),
-            "short": mostly_short(translations),
+            "short": mostly_short(translations, tokenization(translations)),
             "network": "transformer" if self.model_name == "auto" else self.model_name,
             "source_name": self.source_name or names[0],
             "target_name": self.target_name or names[1],
