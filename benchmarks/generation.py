@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {name: getattr(options, name) for name in ("tokens", "prompt", "repeats")}
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), *options.shape)
-        return compare(options, CONTENDERS, BASELINE, ["--model", folder], settings, UNIT, lambda results: {"shape": options.shape, **alike(results)})
+        return compare(options, CONTENDERS, BASELINE, ["--model", folder], settings, UNIT, alike)
 
 
 def alike(results: Sequence[Mapping[str, Result]]) -> dict[str, int]:

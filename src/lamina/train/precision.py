@@ -75,8 +75,8 @@ def for_steps(model: nn.Module, precision: str, device: torch.device) -> nn.Modu
     """A copy of `model` for many small calls under `autocast(precision)`, whose linear layers are prepared once.
 
     In bfloat16 their weights are cast: autocast casts them anew in every call, which takes longer than one token's arithmetic. In
-    float32 on a processor they are laid out column by column, so that the product with one row, which does little else, reads them
-    faster. All other weights are the model's own. Elsewhere it is the model itself.
+    float32 on a processor they are laid out column by column, so that the product with one row reads them faster.
+    All other weights are the model's own. Elsewhere it is the model itself.
     """
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     if precision == "bfloat16":
