@@ -16,7 +16,7 @@ from lamina.modalities.table import TableEncoder
 from lamina.stress.apgd import apgd, checkpoints
 from lamina.stress.attacks import attack, attack_part, attacks_on, share
 from lamina.stress.ranges import check_ranges
-from lamina.stress.search import bumps, search, share_at
+from lamina.stress.search import bumps, search, share_at, square_linf
 from lamina.stress.settings import Settings
 from lamina.stress.space import Space
 from lamina.stress.steps import Found, fgsm, pgd
@@ -340,3 +340,14 @@ def test_settings_that_make_no_sense_are_named(changes: dict[str, Any], flag: st
 def test_settings_as_they_come_are_fine() -> None:
     check_ranges(Settings())
     assert SIDE == 6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_square_asks_nothing_twice(channels: int) -> None:
+    """Of a displacement that is a corner already, half of all signs of one channel would change nothing."""
+    space = Space.around(torch.full((50, channels, 8, 8), 100.0), 1.0, torch.tensor(0.0), torch.tensor(255.0), "linf", 10.0)
+    z = torch.full_like(space.clean, 10.0)
+    for seed in range(5):
+        proposed = square_linf(space, z, 0.1, seeded(seed))
+        assert (proposed != z).flatten(1).any(1).all()
+        assert (proposed.abs() == 10).all()
