@@ -10,13 +10,13 @@ import torch
 
 from lamina.decode.beam import beam_search
 from lamina.decode.sampling import Sampling
-from lamina.decode.steps import EOS, WholeCalls, left_padded, log_softmax
+from lamina.decode.steps import EOS, WholeCalls, left_padded
 from test_sampling import letters, texts_of
 from tiny_writer import Table, asked_whole, tiny_gpt2
 
 
 def logp_after(steps: Table, text: tuple[int, ...]) -> np.ndarray:
-    logp = log_softmax(steps.logits(text)[None])[0]
+    logp = torch.from_numpy(steps.logits(text)).double().log_softmax(0).numpy()
     logp[[0, 2]] = -np.inf
     return logp
 

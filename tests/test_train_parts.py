@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import time
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lamina.errors import LaminaError, MachineFault
-from lamina.train import api
-from lamina.train.api import Budget, Deadline, alternatives
+from lamina.train.api import alternatives
 from lamina.train.average import Average
+from lamina.train.budget import Budget, Deadline
 from lamina.train.finder import steepest
 from lamina.train.log import Log
 from lamina.train.loop import due, mixed, training
@@ -273,22 +274,44 @@ class Noted:
         self.plans.append(values["plan"])
 
 
-@pytest.mark.parametrize(("slower", "evaluation"), [(1.0, 0.0), (2.0, 0.0), (0.7, 0.0), (1.0, 6.0), (1.5, 3.0)])
-def test_a_budget_holds_though_steps_and_evaluations_take_other_times(slower, evaluation, monkeypatch):
-    """A machine that is slower or faster than measured, on a clock of its own: it ends near the deadline, never late by much."""
+def ended(budget, slower, evaluation, monkeypatch):
+    """When training under `budget` ends, on a clock of its own, and the plans it made on the way."""
     clock = [0.0]
-    monkeypatch.setattr(api.time, "monotonic", lambda: clock[0])
-    run, budget = Noted(), Budget(deadline=170.0, step=0.5, evaluation=evaluation, evaluations=12)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    run = Noted()
     deadline, plan, step, evaluating = Deadline(run, budget), budget.plan(), 0, 0.0
     while step < plan.steps:
         clock[0] += 0.5 * slower
         step += 1
-        if due(step, plan, 12):
+        if due(step, plan, budget.evaluations):
             clock[0] += evaluation
             evaluating += evaluation
         plan = deadline.replan(step, plan, evaluating)
-    assert 0.93 * 170 <= clock[0] <= 1.02 * 170
-    assert bool(run.plans) == (slower != 1.0)
+    return clock[0], run.plans
+
+
+@pytest.mark.parametrize(("slower", "evaluation"), [(1.0, 0.0), (2.0, 0.0), (0.7, 0.0), (1.0, 6.0), (1.5, 3.0)])
+def test_a_budget_holds_though_steps_take_other_times(slower, evaluation, monkeypatch):
+    """A machine that is slower or faster than measured: it ends near the deadline, never late by much."""
+    budget = Budget(began=0, end=170, step=0.5, evaluation=evaluation, evaluations=12, answering=0, saving=0)
+    end, plans = ended(budget, slower, evaluation, monkeypatch)
+    assert 0.93 * 170 <= end <= 1.02 * 170
+    assert bool(plans) == (slower != 1.0)
+
+
+@pytest.mark.parametrize("pace", [0.2, 1.0, 1.5])
+def test_real_evaluations_correct_what_answers_were_thought_to_cost(pace, monkeypatch):
+    """A model that writes is measured before it has learned to stop: both its evaluations and its test cost a fifth then."""
+    budget = Budget(began=0, end=1000, step=0.5, evaluation=25, evaluations=6, answering=300, saving=10)
+    end, _ = ended(budget, 1.0, 25 * pace, monkeypatch)
+    assert 0.93 * 1000 <= end + 300 * pace + 10 <= 1.02 * 1000
+
+
+def test_training_gets_its_share_however_much_answers_cost(monkeypatch):
+    budget = Budget(began=0, end=100, step=0.5, evaluation=5, evaluations=1, answering=1000, saving=10)
+    assert budget.plan().steps == 80
+    end, _ = ended(budget, 1.0, 5, monkeypatch)
+    assert 39 <= end <= 46
 
 
 def test_rows_are_json_whatever_the_figures(tmp_path):

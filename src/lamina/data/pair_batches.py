@@ -1,6 +1,7 @@
 """Training batches of sentence pairs: of like length, cut anew in every epoch, with what is unknown made up.
 
-Batches hold about as many tokens each (Vaswani et al. 2017, section 5.1). Words are cut into pieces with merges left out at
+Batches hold about as many tokens each (Vaswani et al. 2017, section 5.1); pairs are cut before they are brought together, since
+cutting at random changes their length by half. Words are cut into pieces with merges left out at
 random (BPE-dropout: Provilkov et al. 2020), so that a few sentences teach more. Some pairs get a word that no alphabet of
 theirs has, on both sides: that is how a model learns to copy.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -21,9 +23,9 @@ from lamina.data.epochs import Epochs
 from lamina.errors import LaminaError
 from lamina.task import Batch, Columns
 
-SORTED = 60
+SORTED = 24
 """Batches among which pairs of like length are brought together."""
-CUTS = 12
+CUTS = 6
 """Ways of cutting a word that are kept."""
 RANGES = ((0x0400, 0x044F), (0x0391, 0x03C9), (0x05D0, 0x05EA), (0x0627, 0x064A), (0x0905, 0x0939), (0x3041, 0x3096),
           (0x4E00, 0x4FFF), (0xAC00, 0xACFF), (0x1F300, 0x1F64F), (0x00C0, 0x017F), (0x2190, 0x22FF))  # fmt: skip
@@ -41,9 +43,28 @@ class Codec(Protocol):
     def target(self, translation: str, text: str, cut: Any = None) -> list[int]: ...
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Pairs that are brought into batches together."""
+
+    of: tuple[int, int]
+    """The epoch, and its number there."""
+    start: int
+    """Pairs of the epoch that come before."""
+    rows: np.ndarray
+    pairs: list[tuple[list[int], list[int]]]
+    batches: list[np.ndarray]
+    """Places among the pairs."""
+
+    def batch_at(self, position: int) -> np.ndarray:
+        """The batch that begins after `position` pairs of the epoch."""
+        begins = self.start + np.cumsum([0, *(len(batch) for batch in self.batches)])
+        return self.batches[int(np.searchsorted(begins, position, side="right")) - 1]
+
+
 class PairBatches(Epochs):
-    """About `size` pairs a batch, every pair once an epoch. Order, cuts and made-up words depend on (seed, epoch, batch) alone;
-    the state is two numbers. `encode` makes the batch: from token ids of sources and targets (with their ends)."""
+    """About `size` pairs a batch, every pair once an epoch: `position` counts them. What a batch holds depends on (seed, epoch,
+    position) alone. `encode` makes the batch: from token ids of sources and targets (with their ends)."""
 
     def __init__(
         self, codec: Codec, columns: Columns, encode: Callable[[list[list[int]], list[list[int]]], Batch], size: int, seed: int,
@@ -53,47 +74,50 @@ class PairBatches(Epochs):
         self.texts, self.translations = list(columns["text"]), list(columns["translation"])
         self.dropout, self.copies = dropout, copies
         sizes = [max(len(codec.source(a)), len(codec.target(b, a))) for a, b in zip(self.texts, self.translations, strict=True)]
-        self.sizes = np.asarray(sizes, np.int64)
-        self.kept = np.flatnonzero(self.sizes <= context)
+        self.kept = np.flatnonzero(np.asarray(sizes, np.int64) <= context)
         if not len(self.kept):
             raise LaminaError(f"data: expected pairs of at most {context} tokens to train on; found none (--context)")
-        self.budget = max(int(min(size, len(self.kept)) * self.sizes[self.kept].mean()), int(self.sizes[self.kept].max()))
+        kept = np.asarray(sizes, np.int64)[self.kept]
+        self.size = min(size, len(kept))
+        self.budget = max(int(self.size * kept.mean()), int(kept.max()))
         self.known = frozenset(codec.alphabet)
         self.cuts: dict[tuple[str, int], list[int]] = {}
-        self._order: tuple[int, list[np.ndarray]] | None = None
+        self._pool: Pool | None = None
         self.rows = np.empty(0, np.int64)
 
-    def order(self) -> list[np.ndarray]:
-        """This epoch's batches."""
-        if self._order is None or self._order[0] != self.epoch:
-            rng = np.random.default_rng((self.seed, self.epoch))
-            rows = rng.permutation(self.kept)
-            most = max(1, int(SORTED * self.budget / self.sizes[self.kept].mean()))
-            made: list[np.ndarray] = []
-            for start in range(0, len(rows), most):
-                pool = rows[start : start + most]
-                pool = pool[np.argsort(self.sizes[pool] + rng.random(len(pool)), kind="stable")]
-                made += cut_by_budget(pool, self.sizes, self.budget)
-            self._order = self.epoch, [made[i] for i in rng.permutation(len(made))]
-        return self._order[1]
+    def pool(self) -> Pool:
+        """The pairs around `position`, cut and in batches."""
+        number = self.position // (SORTED * self.size)
+        if self._pool is None or self._pool.of != (self.epoch, number):
+            start = number * SORTED * self.size
+            rows = np.random.default_rng((self.seed, self.epoch)).permutation(self.kept)[start : start + SORTED * self.size]
+            rng = np.random.default_rng((self.seed, self.epoch, number))
+            pairs = [self.tokens(row, rng) for row in rows.tolist()]
+            sizes = np.asarray([max(map(len, pair)) for pair in pairs], np.int64)
+            batches = cut_by_budget(np.argsort(sizes, kind="stable"), sizes, self.budget)
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+            self._pool = Pool((self.epoch, number), start, rows, pairs, batches)
+        return self._pool
+
+    def tokens(self, row: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """Source and target of a pair, cut at random, some with a made-up word."""
+        text, translation = self.texts[row], self.translations[row]
+        if self.copies and rng.random() < self.copies:
+            text, translation = with_unknown(text, translation, self.known, rng)
+        source = self.codec.source(text, lambda t: self.cut(t, rng))
+        return source[: self.context], self.codec.target(translation, text, lambda t: self.cut(t, rng))[: self.context]
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        if self.position >= len(self.order()):
+        if self.position >= len(self.kept):
             self.epoch, self.position = self.epoch + 1, 0
-        self.rows = self.order()[self.position]
-        rng = np.random.default_rng((self.seed, self.epoch, self.position))
-        self.position += 1
-        sources, targets = [], []
-        for row in self.rows.tolist():
-            text, translation = self.texts[row], self.translations[row]
-            if self.copies and rng.random() < self.copies:
-                text, translation = with_unknown(text, translation, self.known, rng)
-            sources.append(self.codec.source(text, lambda t: self.cut(t, rng))[: self.context])
-            targets.append(self.codec.target(translation, text, lambda t: self.cut(t, rng))[: self.context])
-        return self.encode(sources, targets)
+        pool = self.pool()
+        chosen = pool.batch_at(self.position)
+        self.position += len(chosen)
+        self.rows = pool.rows[chosen]
+        return self.encode([pool.pairs[i][0] for i in chosen], [pool.pairs[i][1] for i in chosen])
 
     def cut(self, text: str, rng: np.random.Generator) -> list[int]:
         """Token ids of a text, each word cut in one of the ways that are kept of it."""
@@ -180,10 +204,10 @@ def shared_words(text: str, translation: str) -> list[str]:
 
 
 def made_up(known: frozenset[str], rng: np.random.Generator) -> str:
-    """One to eight characters of one range, none of them known."""
+    """One to six characters of one range, none of them known."""
     for _ in range(50):
         low, high = RANGES[int(rng.integers(len(RANGES)))]
-        word = "".join(chr(int(rng.integers(low, high + 1))) for _ in range(int(rng.integers(1, 9))))
+        word = "".join(chr(int(rng.integers(low, high + 1))) for _ in range(int(rng.integers(1, 7))))
         if not any(character in known or character.isspace() for character in word):
             return word
     return "\U0001f600"

@@ -6,7 +6,7 @@ step the 2W best continuations of a row's W texts are looked at; those that end 
 W best of the others go on. A row is done when W have finished, or at the greatest length, where those that have not ended
 count as they stand. A width of 1 is greedy.
 
-Legend: B rows, W texts followed for each, N of all those that still go on, T tokens, V words of the vocabulary.
+Legend: B rows, W texts followed for each, N of all those that still go on, T tokens, V words of the vocabulary, K of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lamina.decode.steps import EOS, Arrays, Steps, left_padded, log_softmax, unpadded
+from lamina.decode.steps import EOS, Arrays, Steps, left_padded, log_sum_exp, unpadded
 from lamina.decode.writing import NEVER
 
 
@@ -40,29 +40,28 @@ class Search:
     sums: list[float] = field(default_factory=lambda: [0.0])
     finished: list[Found] = field(default_factory=list)
 
-    def advance(self, logp_WV: np.ndarray, least: int) -> tuple[list[int], list[int]]:
-        """Follow one token further; returns for every text that goes on the place of its parent and its new token."""
-        logp_WV = np.array(logp_WV, copy=True)
-        if len(self.texts[0]) < least:
-            logp_WV[:, EOS] = -np.inf
-        total = (np.asarray(self.sums)[:, None] + logp_WV).reshape(-1)
-        most = min(2 * self.width, len(total))
-        best = np.argpartition(-total, most - 1)[:most]
-        best = best[np.lexsort((best, -total[best]))]  # of equals the first, as argmax has it
+    def advance(self, token_WK: np.ndarray, logp_WK: np.ndarray) -> tuple[list[int], list[int]]:
+        """Follow one token further, each text's K likeliest; returns for every text that goes on the place of its parent and its
+        new token."""
+        total = (np.asarray(self.sums)[:, None] + logp_WK).reshape(-1)
+        token, width = token_WK.reshape(-1), token_WK.shape[1]
+        place = np.arange(len(total)) // width
+        best = np.lexsort((token, place, -total))[: 2 * self.width]  # of equals the first, as argmax has it
         parents: list[int] = []
         tokens: list[int] = []
         sums: list[float] = []
-        for rank, place in enumerate(best.tolist()):
-            parent, token = divmod(place, logp_WV.shape[1])
-            if total[place] == -np.inf:
+        for rank, (parent, new, value) in enumerate(
+            zip(place[best].tolist(), token[best].tolist(), total[best].tolist(), strict=True)
+        ):
+            if value == -np.inf:
                 break
-            if token == EOS:
+            if new == EOS:
                 if rank < self.width:
-                    self.finish(self.texts[parent], float(total[place]), True)
+                    self.finish(self.texts[parent], value, True)
             elif len(parents) < self.width:
                 parents.append(parent)
-                tokens.append(token)
-                sums.append(float(total[place]))
+                tokens.append(new)
+                sums.append(value)
         self.texts = [(*self.texts[parent], token) for parent, token in zip(parents, tokens, strict=True)]
         self.sums = sums
         if len(self.finished) >= self.width:
@@ -100,15 +99,14 @@ def beam_search(
     begun = {**{name: value[live] for name, value in arrays.items()}, grows: left_padded(unpadded(arrays[grows][live]))}
     logits_NV, state = steps.begin(begun)
     while True:
-        logp_NV = log_softmax(logits_NV)
-        logp_NV[:, NEVER] = -np.inf
+        token_NK, logp_NK = likeliest(logits_NV, 2 * width, ended=len(searches[live[0]].texts[0]) >= least)
         parents: list[int] = []
         tokens: list[int] = []
         start = 0
         for row in live:
             search = searches[row]
             stop = start + len(search.texts)
-            of_row, new = search.advance(logp_NV[start:stop], least)
+            of_row, new = search.advance(token_NK[start:stop], logp_NK[start:stop])
             if search.texts and len(search.texts[0]) < most_B[row]:
                 parents += [start + parent for parent in of_row]
                 tokens += new
@@ -119,3 +117,14 @@ def beam_search(
         if parents != list(range(len(logits_NV))):  # greedy rows mostly go on as they stand: nothing to be copied
             state = steps.rows(state, np.asarray(parents, np.int64))
         logits_NV, state = steps.step(np.asarray(tokens, np.int64), state)
+
+
+def likeliest(logits_NV: np.ndarray, count: int, ended: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` likeliest tokens of each row and their log probabilities (N, K), in no order. ended: whether the end is one."""
+    never = [*NEVER, *([] if ended else [EOS])]
+    total_N1 = log_sum_exp(logits_NV)
+    allowed_NV = np.array(logits_NV, np.float32)
+    allowed_NV[:, never] = -np.inf
+    count = min(count, allowed_NV.shape[1])
+    token_NK = np.argpartition(-allowed_NV, count - 1, axis=1)[:, :count]
+    return token_NK, np.take_along_axis(allowed_NV, token_NK, 1) - total_N1

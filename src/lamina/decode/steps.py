@@ -82,8 +82,7 @@ def unpadded(tokens_BT: np.ndarray) -> list[list[int]]:
     return [row[row != PAD].tolist() for row in tokens_BT]
 
 
-def log_softmax(logits_BV: np.ndarray) -> np.ndarray:
-    """Log probabilities (B, V), float64."""
-    z_BV = np.asarray(logits_BV, np.float64)
-    z_BV = z_BV - z_BV.max(1, keepdims=True)
-    return z_BV - np.log(np.exp(z_BV).sum(1, keepdims=True))
+def log_sum_exp(logits_BV: np.ndarray) -> np.ndarray:
+    """log(sum(exp(logits))) of each row (B, 1), float64: the sum is, its terms are float32."""
+    most_B1 = logits_BV.max(1, keepdims=True)
+    return most_B1 + np.log(np.exp(logits_BV - most_B1).sum(1, keepdims=True, dtype=np.float64))

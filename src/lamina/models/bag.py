@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina.nn.dropout import Dropout
+
 
 class Bag(nn.Module):
     """Tokens (B, T), 0 is padding -> {"logits" (B, K), "features" (B, 2 D)}. Everything follows from the output of `embed`.
@@ -23,7 +25,7 @@ class Bag(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width, padding_idx=0)
         self.pair = nn.Conv1d(width, width, 2)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(2 * width, classes)
         nn.init.normal_(self.embed.weight, std=0.1)
         with torch.no_grad():

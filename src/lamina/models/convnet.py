@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina.nn.dropout import dropout
 from lamina.nn.normalize import Normalize
 
 LOGIT_SCALE = 1 / 9
@@ -66,7 +67,7 @@ class ConvNet(nn.Module):
         for block in self.blocks:
             x_BCHW = block(x_BCHW)
         features_BD = x_BCHW.amax((2, 3))
-        logits_BK = self.head(F.dropout(features_BD, self.dropout, self.training)) * LOGIT_SCALE
+        logits_BK = self.head(dropout(features_BD, self.dropout, self.training)) * LOGIT_SCALE
         return {"logits": logits_BK, "features": features_BD}
 
     @torch.no_grad()

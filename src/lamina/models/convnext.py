@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lamina.errors import LaminaError
 from lamina.nn.drop_path import DropPath, linear_rates
+from lamina.nn.dropout import Dropout
 from lamina.nn.norm import LayerNorm2d
 from lamina.nn.normalize import Normalize
 
@@ -93,7 +94,7 @@ class ConvNeXt(nn.Module):
             self.stages.append(stage)
             inputs = width
         self.norm = nn.LayerNorm(inputs, eps=1e-6)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(inputs, classes)
         self.reset_parameters()
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamina.nn.dropout import Dropout
 from lamina.nn.precision import full_precision
 from lamina.nn.table_embedding import TableEmbedding
 
@@ -54,7 +55,7 @@ class Block(nn.Module):
         self.norm_hidden = nn.LayerNorm(width)
         self.hidden_in = nn.Linear(width, 2 * hidden)
         self.hidden_out = nn.Linear(hidden, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.last = last
 
     def forward(self, x_BSD: Tensor) -> Tensor:

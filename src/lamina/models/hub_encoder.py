@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lamina.errors import LaminaError
 from lamina.nn import tokens as layout
+from lamina.nn.dropout import Dropout
 
 
 class HubEncoder(nn.Module):
@@ -28,7 +29,7 @@ class HubEncoder(nn.Module):
         super().__init__()
         self.pad = pad
         self.encoder = built(config)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(self.encoder.config.hidden_size, classes)
 
     def forward(self, x_BT: Tensor) -> dict[str, Tensor]:

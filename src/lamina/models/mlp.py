@@ -15,6 +15,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from lamina.errors import LaminaError
+from lamina.nn.dropout import Dropout
 from lamina.nn.normalize import Normalize
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "gelu": nn.GELU}
@@ -45,7 +46,7 @@ class MLP(nn.Module):
         self.hidden = nn.Sequential(nn.Flatten())
         inputs = math.prod(shape)
         for width in widths:
-            self.hidden.extend([nn.Linear(inputs, width), ACTIVATIONS[activation](), nn.Dropout(dropout)])
+            self.hidden.extend([nn.Linear(inputs, width), ACTIVATIONS[activation](), Dropout(dropout)])
             inputs = width
         self.head = nn.Linear(inputs, classes)
         self.reset_parameters(activation)

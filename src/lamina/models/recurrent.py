@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lamina.errors import LaminaError
 from lamina.nn import tokens as layout
+from lamina.nn.dropout import Dropout
 from lamina.nn.recurrent import Bidirectional, Kind, Recurrent
 
 State = dict[str, Tensor]
@@ -47,7 +48,7 @@ class RecurrentClassifier(nn.Module):
         layer = Bidirectional if bidirectional else Recurrent
         self.embed = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(layer(kind, features if i else width, hidden) for i in range(depth))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.attention = nn.Sequential(nn.Linear(features, features), nn.Tanh(), nn.Linear(features, 1, bias=False))
         if pool != "attention":
             self.attention = None
@@ -105,7 +106,7 @@ class RecurrentDecoder(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width)
         self.layers = nn.ModuleList(Recurrent(kind, hidden if i else width, hidden) for i in range(depth))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(hidden, width) if tied and hidden != width else nn.Identity()
         self.head = nn.Linear(width if tied else hidden, vocabulary)
         self.restarts = restarts

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lamina.errors import LaminaError
 from lamina.models.recurrent import at
 from lamina.nn import tokens as layout
+from lamina.nn.dropout import Dropout
 from lamina.nn.recurrent import Bidirectional, Kind, Recurrent
 
 State = dict[str, Tensor]
@@ -85,7 +86,7 @@ class RecurrentTranslator(nn.Module):
         self.above = nn.ModuleList(Recurrent(kind, hidden + source, hidden) for _ in range(depth - 1))
         self.bridge = nn.Linear(source, depth * self.first.parts * hidden)
         self.readout = nn.Sequential(nn.Linear(hidden + source, width), nn.Tanh())
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(width, vocabulary)
         for table in (self.embed, self.embed_target):
             nn.init.normal_(table.weight, std=0.1)

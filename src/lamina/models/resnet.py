@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lamina.errors import LaminaError
 from lamina.nn.drop_path import DropPath, linear_rates
+from lamina.nn.dropout import Dropout
 from lamina.nn.normalize import Normalize
 
 IMAGENET = {
@@ -148,7 +149,7 @@ class ResNet(nn.Module):
                 stage.append(kind(inputs, width, stride, next(rates)))
                 inputs = width * kind.expansion
             self.stages.append(stage)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(inputs, classes)
         self.reset_parameters(zero_init)
 

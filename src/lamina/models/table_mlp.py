@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamina.nn.dropout import Dropout
 from lamina.nn.precision import full_precision
 from lamina.nn.table_embedding import TableEmbedding
 
@@ -86,7 +87,7 @@ class TableMLP(nn.Module):
         self.layers = nn.ModuleList(
             MemberLinear(i, o, members, signs=n == 0) for n, (i, o) in enumerate(itertools.pairwise(sizes))
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = MemberHead(width, classes or 1, members)
         self.classes = classes
         self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))

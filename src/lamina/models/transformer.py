@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lamina.errors import LaminaError
 from lamina.nn.attention import CrossAttention, SelfAttention
 from lamina.nn.cache import Appended, InPlace
+from lamina.nn.dropout import Dropout
 from lamina.nn.feed_forward import Activation, FeedForward, SwiGLU
 from lamina.nn.positions import Rotary, Sinusoidal
 
@@ -70,7 +71,7 @@ class PreNorm(nn.Module):
 
     def __init__(self, layer: nn.Module, shape: Shape):
         super().__init__()
-        self.norm, self.layer, self.dropout = norm_of(shape), layer, nn.Dropout(shape.dropout)
+        self.norm, self.layer, self.dropout = norm_of(shape), layer, Dropout(shape.dropout)
 
     def forward(self, x_BTD: Tensor, *more: Any, **named: Any) -> Tensor:
         return x_BTD + self.dropout(self.layer(self.norm(x_BTD), *more, **named))
@@ -81,7 +82,7 @@ class PostNorm(nn.Module):
 
     def __init__(self, layer: nn.Module, shape: Shape):
         super().__init__()
-        self.norm, self.layer, self.dropout = norm_of(shape), layer, nn.Dropout(shape.dropout)
+        self.norm, self.layer, self.dropout = norm_of(shape), layer, Dropout(shape.dropout)
 
     def forward(self, x_BTD: Tensor, *more: Any, **named: Any) -> Tensor:
         return self.norm(x_BTD + self.dropout(self.layer(x_BTD, *more, **named)))
@@ -125,7 +126,7 @@ class Stack(nn.Module):
             self.rotary = Rotary(shape.width // shape.heads, shape.theta)
         # Post-norm blocks end in a norm each; what enters the first has met none, so BERT puts one there.
         self.norm = norm_of(shape) if shape.placement == "pre" else nn.Identity()
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.blocks = nn.ModuleList(Block(shape, cross) for _ in range(shape.depth))
 
     def forward(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lamina.models.transformer import Shape, Stack, norm_of, normal_weights
 from lamina.nn import tokens as layout
 from lamina.nn.attention import padding_mask
+from lamina.nn.dropout import Dropout
 
 Pool = Literal["mean", "first"]
 
@@ -48,7 +49,7 @@ class EncoderClassifier(nn.Module):
         super().__init__()
         self.encoder = Encoder(vocabulary, shape)
         self.pooler = nn.Sequential(nn.Linear(shape.width, shape.width), nn.Tanh()) if pool == "first" else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(shape.width, classes)
         normal_weights(self)
 

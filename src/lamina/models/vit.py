@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lamina.errors import LaminaError
 from lamina.nn.drop_path import DropPath, linear_rates
+from lamina.nn.dropout import Dropout
 from lamina.nn.normalize import Normalize
 
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}
@@ -34,7 +35,7 @@ class Attention(nn.Module):
         # but as a part of this one it costs nothing and keeps published weights loadable.
         self.qkv = nn.Linear(width, 3 * width)
         self.project = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         q_BNLE, k_BNLE, v_BNLE = self.qkv(x_BLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
@@ -52,7 +53,7 @@ class Block(nn.Module):
         self.attention = Attention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width), nn.Dropout(dropout)
+            nn.Linear(width, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, width), Dropout(dropout)
         )
         self.drop_path1 = DropPath(drop_path)
         self.drop_path2 = DropPath(drop_path)
@@ -100,7 +101,7 @@ class ViT(nn.Module):
         self.embed = nn.Conv2d(channels, width, patch, patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width)) if pool == "class" else None
         self.positions = nn.Parameter(torch.empty(1, length + (pool == "class"), width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.Sequential(*[Block(width, heads, ratio, dropout, rate) for rate in linear_rates(drop_path, depth)])
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)

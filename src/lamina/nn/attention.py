@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lamina.errors import LaminaError
 from lamina.nn.cache import Keep
+from lamina.nn.dropout import dropout as dropped
 from lamina.nn.positions import rotate
 
 
@@ -97,7 +98,7 @@ class CrossAttention(nn.Module):
             score_BHTS = (q_BHTE @ k_BHSE.transpose(2, 3)).float() * q_BHTE.shape[-1] ** -0.5
             weight_BHTS = score_BHTS.masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1)
             seen.append(weight_BHTS.mean(1))
-            y_BHTE = F.dropout(weight_BHTS, dropout).to(v_BHSE.dtype) @ v_BHSE
+            y_BHTE = dropped(weight_BHTS, dropout).to(v_BHSE.dtype) @ v_BHSE
         return self.project(y_BHTE.transpose(1, 2).flatten(2))
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamina.nn.dropout import Dropout
+
 Activation = Literal["relu", "gelu", "gelu-tanh", "silu"]
 
 
@@ -30,7 +32,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.expand = nn.Linear(width, hidden, bias)
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(hidden, width, bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int, hidden: int, bias: bool = False, dropout: float = 0.0):
         super().__init__()
         self.gate_up = nn.Linear(width, 2 * hidden, bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(hidden, width, bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from lamina.data.columns import length, take
+from lamina.data.columns import length
 from lamina.data.source import Data, Source
 from lamina.errors import LaminaError
-from lamina.evaluate import RESAMPLE_SECONDS, evaluate
+from lamina.evaluate import evaluate
 from lamina.find import find_task
 from lamina.run import Run, claimed, forward_of, load_tensors, named_tensors
 from lamina.surgery import apply, baked
@@ -25,6 +25,7 @@ from lamina.terminal import figure
 from lamina.train import checkpoint, finder
 from lamina.train.adversary import Adversary
 from lamina.train.average import Average
+from lamina.train.budget import Budget, Deadline
 from lamina.train.log import Log, Voice
 from lamina.train.loop import Callbacks, Learner, check_model, fit, to_layout
 from lamina.train.optimizers import build
@@ -37,12 +38,6 @@ from lamina.train.watch import Watch
 
 START = "start.safetensors"
 """Weights in a run's folder to start from, in place of the task's own."""
-MARGIN = 0.02
-"""Share of a time budget kept free, for what cannot be foreseen."""
-AFTERWARDS, RESAMPLING = 3.0, 1e-3
-"""Seconds for saving, and for resampling the metrics of one example."""
-LATE, EARLY = 0.01, 0.04
-"""How far a plan may drift from its budget before it is refitted: late costs the promise, early only some steps."""
 COMPILE_PAYS_SECONDS = 600.0
 """Training shorter than this does not earn back the compile time on a GPU."""
 
@@ -182,7 +177,10 @@ def learned(
 
     recipe = settled(recipe, data, spare, voice)
     assert isinstance(recipe.lr, (int, float))  # settled
-    plan = Plan.from_json(run.info["plan"]) if "plan" in run.info else None
+    plan, budget = Plan.from_json(run.info["plan"]) if "plan" in run.info else None, None
+    if plan is None and recipe.minutes:
+        budget = Budget.measured(spare(recipe, float(recipe.lr)), data, recipe, started)
+        recipe = dataclasses.replace(recipe, evaluations=budget.evaluations)
     learner = make(recipe, float(recipe.lr))
     headline, better = task.headline
     valid_part = data.valid
@@ -190,9 +188,7 @@ def learned(
     def valid(forward: Forward) -> dict[str, float]:
         return task.briefly().evaluate(forward, valid_part)[0] if length(valid_part) else {}
 
-    budget = None
     if plan is None:
-        budget = Budget.measured(spare(recipe, float(recipe.lr)), data, recipe, started) if recipe.minutes else None
         plan = budget.plan() if budget else Plan.of(steps_of(recipe, data))
     compiled = run.info.get("compiled", options.compile == "on")  # a resumed run computes as it did
     if options.compile == "auto" and "compiled" not in run.info and device.type == "cuda":
@@ -275,79 +271,6 @@ def lasting(run: Run, model: torch.nn.Module, passing: Mapping[str, Any]) -> tor
     made = apply(run.task.model(), passing["surgeries"])
     load_tensors(made, baked(named_tensors(model), passing["tensors"]))
     return made.eval()
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """A time budget in seconds of the monotonic clock, and what was measured to fit a plan into it."""
-
-    deadline: float
-    """When training must end, so that evaluating and saving end in time."""
-    step: float
-    evaluation: float
-    """Seconds that an evaluation during training takes."""
-    evaluations: int
-    """How many there are."""
-
-    @staticmethod
-    def measured(learner: Learner, data: Data, recipe: Recipe, started: float) -> Budget:
-        """Time real steps and a real evaluation on a copy of the model: 2% of the budget at most."""
-        assert recipe.minutes is not None
-        seconds = recipe.minutes * 60
-        step = finder.step_seconds(learner, at_least=min(0.02 * seconds, 20))
-        brief = learner.task.briefly()
-        example = evaluation_seconds(learner, brief, data, 500)
-        whole = example if brief == learner.task else evaluation_seconds(learner, learner.task, data, 64)
-        after = whole * length(data.test) + AFTERWARDS + min(RESAMPLING * length(data.test), RESAMPLE_SECONDS)
-        deadline = started + seconds * (1 - MARGIN) - after
-        return Budget(deadline, step, example * length(data.valid), recipe.evaluations)
-
-    def plan(self) -> Plan:
-        return Plan.of(max(1, int((self.deadline - time.monotonic() - self.evaluations * self.evaluation) / self.step)))
-
-
-def evaluation_seconds(learner: Learner, task: Task, data: Data, most: int) -> float:
-    """Seconds for `task` to answer one example, from up to `most` of the validation part."""
-    some = take(data.valid, range(min(length(data.valid), most)))
-    if not length(some):
-        return 0.0
-    forward = forward_of(learner.judged().eval(), learner.precision, learner.device)
-    began = time.perf_counter()
-    task.evaluate(forward, some)
-    return (time.perf_counter() - began) / length(some)
-
-
-class Deadline:
-    """Keeps a budget: where training runs late or early, the plan gets another end, and run.json says so first."""
-
-    def __init__(self, run: Run, budget: Budget | None) -> None:
-        self.run, self.budget = run, budget
-        self.first: tuple[int, float, float] | None = None
-        self.looked = 0.0
-
-    def replan(self, step: int, plan: Plan, evaluating: float) -> Plan:
-        """Called after every step; `evaluating`: seconds of evaluations so far, which the pace of steps leaves out.
-
-        Without a budget, and in a resumed run, the plan stays: it must end as it would have.
-        """
-        now = time.monotonic()
-        if self.budget is None or self.first is None:
-            self.first = step, now, evaluating
-            self.looked = now
-            return plan
-        steps = step - self.first[0]
-        if steps < 5 or now - self.looked < 0.02 * (self.budget.deadline - self.first[1]) or step >= plan.steps:
-            return plan
-        self.looked = now
-        pace = (now - self.first[1] - (evaluating - self.first[2])) / steps
-        to_come = self.budget.evaluations - int(plan.progress(step) * self.budget.evaluations + 1e-9)
-        possible = step + max(1, int((self.budget.deadline - now - to_come * self.budget.evaluation) / pace))
-        drift = (possible - plan.steps) / plan.steps
-        if -LATE <= drift <= EARLY:
-            return plan
-        changed = plan.refitted(step, possible)
-        self.run.update(plan=changed.as_json())
-        return changed
 
 
 def settled(recipe: Recipe, data: Data, spare: Any, voice: Voice) -> Recipe:
