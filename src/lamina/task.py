@@ -428,10 +428,17 @@ class AskingSteps(Asking):
         return array_of(logits_BV), state
 
     def rows(self, state: Any, index_N: np.ndarray) -> Any:
+        """Where there are as many rows as before, those that change are written into `state`: most stay where they are."""
         import torch
 
+        index = torch.from_numpy(index_N)
         with torch.inference_mode():
-            return {name: value[torch.from_numpy(index_N).to(value.device)] for name, value in state.items()}
+            if all(len(value) == len(index) for value in state.values()):
+                changed = (index != torch.arange(len(index))).nonzero().squeeze(1)
+                for value in state.values():
+                    value.index_copy_(0, changed.to(value.device), value[index[changed].to(value.device)])
+                return state
+            return {name: value.index_select(0, index.to(value.device)) for name, value in state.items()}
 
 
 def array_of(value: Tensor) -> np.ndarray:

@@ -36,7 +36,7 @@ class Steps(Protocol):
         ...
 
     def rows(self, state: Any, index_N: np.ndarray) -> Any:
-        """The state of the rows `index_N`, in that order; a row may stand several times."""
+        """The state of the rows `index_N`, in that order; a row may stand several times. `state` is spent, as in `step`."""
         ...
 
 
