@@ -85,7 +85,8 @@ class Vocabulary:
             yield inner[start:end], lead + start, [self._byte(byte) for byte in raw]
             yield "", lead + end, [self.copy + COPIES]
             at = end
-        yield from self._known(inner, at, len(inner), lead, cut)
+        if inner:  # an empty sentence is its end alone
+            yield from self._known(inner, at, len(inner), lead, cut)
         yield "", len(text), [EOS]
 
     def _known(self, text: str, start: int, end: int, lead: int, cut: Cut) -> Iterator[tuple[str, int, Sequence[int]]]:
