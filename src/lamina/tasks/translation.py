@@ -227,15 +227,15 @@ class Translation(Task):
     def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross entropy of the next token, in nats: the sum over the tokens of a translation and its end, and how many they are.
         Where the batch says so it is smoothed (Szegedy et al. 2016, section 7)."""
+        from torch.nn.functional import cross_entropy
+
         assert isinstance(output, dict)
         logits_BTV, label_BT = output["token_logits"], batch["label"]
-        total_BT = logits_BTV.logsumexp(2)
-        right_BT = logits_BTV.gather(2, label_BT[..., None]).squeeze(2)
-        if "smoothing" in batch:
-            smoothing_B1 = batch["smoothing"][:, None]
-            right_BT = (1 - smoothing_B1) * right_BT + smoothing_B1 * logits_BTV.mean(2)
-        inside_BT = label_BT != 0
-        return ((total_BT - right_BT) * inside_BT).sum(1), inside_BT.sum(1).to(total_BT.dtype)
+        smoothing = float(batch["smoothing"][0]) if "smoothing" in batch else 0.0  # one for all
+        loss_BT = cross_entropy(
+            logits_BTV.flatten(0, 1), label_BT.flatten(), ignore_index=0, reduction="none", label_smoothing=smoothing
+        ).view(label_BT.shape)
+        return loss_BT.sum(1), (label_BT != 0).sum(1).to(loss_BT.dtype)
 
     def target(self, forward: Forward, batch: Batch, which: int = 0) -> Batch:
         """The model's own translation: `target` and `label`. `which` 1, 2, ... keeps the label of that word of it alone, so that
