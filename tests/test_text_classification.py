@@ -15,6 +15,7 @@ import lamina
 from lamina.data.source import Source
 from lamina.decode.labels import LabelAnswers, Labels, label_metrics, label_tables
 from lamina.errors import LaminaError
+from lamina.modalities.text import vocabulary_of
 from lamina.models.bag import Bag
 from lamina.models.word_vectors import start_from, width_of
 from lamina.tasks.text_classification import TextClassification
@@ -245,6 +246,21 @@ def test_vectors_of_words_fill_their_rows(tmp_path: Path) -> None:
     file.write_text("superb 1 2 3\nword1 1 x 3\n", encoding="utf-8")
     with pytest.raises(LaminaError, match=r"v\.txt:2: expected 3 numbers after 'word1'"):
         start_from(embed, str(file), {"word1": 5}, pad=0)
+
+
+def test_words_that_training_lacks_are_known_by_their_vectors(tmp_path: Path) -> None:
+    file = tmp_path / "v.vec"
+    file.write_text("5 2\nzebra 1 2\nZebra 3 4\ntwo-words 5 6\n5 7 8\nsuperb -1 -2\n", encoding="utf-8")
+    task, data = prepared(vectors=str(file))
+    names = vocabulary_of(task.tokens)
+    assert "zebra" in names and "5" in names and not {"Zebra", "two-words"} & set(names)  # as the tokenizer reads words
+    assert sorted(names.values()) == list(range(task.size))
+    model = task.model()
+    task.init(model, data)
+    weight = model.get_submodule(task.embed).weight
+    assert isinstance(weight, torch.Tensor)
+    torch.testing.assert_close(weight[names["5"]] / weight[names["zebra"]], torch.tensor([7.0, 4.0]))
+    assert task.encode({"text": ["Zebra"], "label": [task.classes[0]]}, "evaluate")["tokens"][0, 1] == names["zebra"]
 
 
 def test_vectors_of_tokens_go_with_their_tokenizer(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ EXTRA = 10
 """A translation is at most twice as long as its source and so many tokens more."""
 AT_ONCE = 2**26
 """Logits of a whole call."""
+FOLLOWED = 320
+"""Translations that are followed at once: more are no faster, and the memory of their sources is copied when some are done."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,14 @@ class Translations:
         the alignment pairs each word of the translation with the word of the source that it looks at most."""
         self.check()
         source_BS = arrays["source"]
-        found = self.search(ask, source_BS)
+        answers: list[dict[str, Any]] = [{} for _ in source_BS]
+        for rows in self.groups(source_BS):
+            for row, answer in zip(rows.tolist(), self._answers(ask, trimmed(source_BS[rows])), strict=True):
+                answers[row] = answer
+        return answers
+
+    def _answers(self, ask: Any, source_BS: np.ndarray) -> list[dict[str, Any]]:
+        found = self._search(ask, source_BS)
         attention = attention_of(ask, source_BS, [tokens for tokens, _ in found])
         answers = []
         for row, (tokens, score) in enumerate(found):
@@ -71,8 +80,20 @@ class Translations:
         """(row, its translation), whole: until the last token, no beam is sure."""
         yield from enumerate(answer["text"] for answer in self.answers(ask, arrays))
 
+    def groups(self, source_BS: np.ndarray) -> list[np.ndarray]:
+        """Rows of like length: what stands beside a long sentence is as wide as it."""
+        order, most = np.argsort(np.count_nonzero(source_BS != PAD, axis=1), kind="stable"), max(1, FOLLOWED // self.beams)
+        return [order[start : start + most] for start in range(0, len(order), most)]
+
     def search(self, ask: Any, source_BS: np.ndarray) -> list[tuple[list[int], float]]:
         """The best translation of each row, without its end, and its score. An empty sentence has an empty translation."""
+        found: list[tuple[list[int], float]] = [([], 0.0)] * len(source_BS)
+        for rows in self.groups(source_BS):
+            for row, one in zip(rows.tolist(), self._search(ask, trimmed(source_BS[rows])), strict=True):
+                found[row] = one
+        return found
+
+    def _search(self, ask: Any, source_BS: np.ndarray) -> list[tuple[list[int], float]]:
         size_B = np.count_nonzero((source_BS != PAD) & (source_BS != EOS), axis=1)
         most_B = np.where(size_B == 0, 0, np.minimum(2 * size_B + EXTRA, self.context - 1))
         begun = {"source": source_BS, "target": np.full((len(source_BS), 1), BOS, np.int64)}
@@ -174,6 +195,12 @@ class Translations:
             best = max(range(len(words)), key=lambda i: float(weight_S[words[i][1]].sum()))
             pairs.append([words[best][0], text])
         return pairs
+
+
+def trimmed(source_BS: np.ndarray) -> np.ndarray:
+    """Without the columns at the end that are padding in every row; one is left at least."""
+    used_S = np.flatnonzero((source_BS != PAD).any(0))
+    return source_BS[:, : int(used_S[-1]) + 1 if len(used_S) else 1]
 
 
 def is_letter(byte: str) -> bool:

@@ -151,6 +151,22 @@ def _trainer(kind: str, size: int) -> Any:
     return trainers.WordLevelTrainer(min_frequency=LEAST if kind == "words" else 1, **common)
 
 
+def with_words(tokens: str, words: Sequence[str]) -> str:
+    """The tokenizer.json with those of `words` that it reads as one word each; as it is where its tokens are no words."""
+    from tokenizers import Tokenizer
+
+    told = json.loads(tokens)
+    if told["model"]["type"] != "WordLevel":
+        return tokens
+    tokenizer, vocabulary = Tokenizer.from_str(tokens), told["model"]["vocab"]
+    assert tokenizer.pre_tokenizer is not None and tokenizer.normalizer is not None
+    for word in words:
+        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(word)
+        if word not in vocabulary and tokenizer.normalizer.normalize_str(word) == word and [p for p, _ in pieces] == [word]:
+            vocabulary[word] = len(vocabulary)
+    return json.dumps(told, ensure_ascii=False)
+
+
 def taken(content: str, file: str) -> str:
     """A tokenizer.json of somebody else's, without the truncation and padding that it may bring.
 

@@ -8,6 +8,7 @@ Shapes: V tokens, D features.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,23 @@ def width_of(file: str) -> int:
     return width
 
 
+def words_of(file: str, most: int) -> list[str]:
+    """The first `most` words of a .txt or .vec, which begin with the most frequent ones; none of a .safetensors. Raises
+    LaminaError where the file holds no vectors."""
+    path = Path(file)
+    width_of(file)
+    if path.suffix == ".safetensors":
+        return []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return [line.partition(" ")[0] for line in itertools.islice(lines, most) if not counts(line)]
+
+
+def counts(line: str) -> bool:
+    """Whether a line says only how many vectors of how many numbers there are, as the first of word2vec's files does."""
+    fields = line.split()
+    return len(fields) == 2 and all(field.isdigit() for field in fields)
+
+
 def start_from(embed: nn.Embedding, file: str, tokens: Mapping[str, int], pad: int) -> int:
     """Fills the rows of known tokens; returns how many. tokens: name -> number. pad: the tokenizer's number for padding, which
     changed places with 0; its row becomes zeros."""
@@ -51,7 +69,7 @@ def start_from(embed: nn.Embedding, file: str, tokens: Mapping[str, int], pad: i
         with path.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):
                 word, _, rest = line.rstrip().partition(" ")
-                if word not in tokens or not rest:
+                if word not in tokens or not rest or (number == 1 and counts(line)):
                     continue
                 try:
                     row = np.array(rest.split(), np.float32)

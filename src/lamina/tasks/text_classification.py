@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MOST = 512
 """Tokens of a text at most, where nobody says."""
+VECTORS = 100_000
+"""Words of a file of vectors that join the vocabulary: the most frequent ones stand first."""
 LARGE = 100_000
 """Training texts from which on capitals are kept: both spellings of a word are then seen often enough."""
 
@@ -171,7 +173,8 @@ class TextClassification(Task):
 
     def _with_tokenizer(self, texts: list[str]) -> TextClassification:
         from lamina.modalities.text import TextReader, vocabulary_of
-        from lamina.modalities.vocabulary import taken, tokenizer_for
+        from lamina.modalities.vocabulary import taken, tokenizer_for, with_words
+        from lamina.models.word_vectors import words_of
 
         if self.pretrained is not None:
             from lamina.models.hub_encoder import described, tokenizer_of
@@ -186,6 +189,8 @@ class TextClassification(Task):
         else:
             lower = self.case == "lower" or (self.case == "auto" and len(texts) < LARGE)
             tokens, built_as, limit = tokenizer_for(self.tokenizer, texts, self.vocabulary, lower), None, MOST
+            if self.vectors is not None and not self.tokenizer.endswith(".json"):
+                tokens = with_words(tokens, words_of(self.vectors, VECTORS))  # those that training lacks are known all the same
             names = vocabulary_of(tokens)
             pad, size = next(names[name] for name in ("<pad>", "[PAD]") if name in names), max(names.values()) + 1
         longest = max(TextReader(tokens, limit, self.asks[0], pad).lengths(texts))
