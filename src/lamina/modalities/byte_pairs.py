@@ -19,7 +19,7 @@ import numpy as np
 FIRST = 4
 WORDS = r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d{1,3}| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+"
 """GPT-2's borders in the words of `re`; numbers in threes, so that no number is a token of its own."""
-KEPT_WORDS = 2**16
+KEPT_WORDS = 2**18
 
 
 @lru_cache(maxsize=4)
