@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -81,6 +81,7 @@ class PairBatches(Epochs):
         self.size = min(size, len(kept))
         self.budget = max(int(self.size * kept.mean()), int(kept.max()))
         self.known = frozenset(codec.alphabet)
+        self.rank = {piece: place for place, piece in enumerate(codec.pieces)}
         self.cuts: dict[tuple[str, int], list[int]] = {}
         self._pool: Pool | None = None
         self.rows = np.empty(0, np.int64)
@@ -130,7 +131,7 @@ class PairBatches(Epochs):
             way = word, int(rng.integers(CUTS))
             if way not in self.cuts:
                 own = random.Random(f"{self.seed} {way[1]} {word}")  # of the word alone: a resumed run cuts it alike
-                self.cuts[way] = dropped(word, self.codec.pieces, self.dropout, own)
+                self.cuts[way] = dropped(word, self.rank, self.dropout, own)
             found += self.cuts[way]
         return found
 
@@ -151,12 +152,11 @@ def cut_by_budget(rows: np.ndarray, sizes: np.ndarray, budget: int) -> list[np.n
     return batches
 
 
-def dropped(word: str, pieces: tuple[str, ...], share: float, rng: random.Random) -> list[int]:
+def dropped(word: str, rank: Mapping[str, int], share: float, rng: random.Random) -> list[int]:
     """The ids of a word, every merge left out with probability `share` each time that it could be made (Provilkov et al. 2020,
     algorithm 1)."""
     from lamina.modalities.byte_pairs import FIRST
 
-    rank = _ranks(pieces)
     parts = list(word.encode(errors="replace").decode("latin-1"))
     none = len(rank)
     while len(parts) > 1:
@@ -167,16 +167,6 @@ def dropped(word: str, pieces: tuple[str, ...], share: float, rng: random.Random
         _, place = min(able)
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
     return [rank[part] + FIRST for part in parts]
-
-
-_RANKS: dict[tuple[str, ...], dict[str, int]] = {}
-
-
-def _ranks(pieces: tuple[str, ...]) -> dict[str, int]:
-    if pieces not in _RANKS:
-        _RANKS.clear()
-        _RANKS[pieces] = {piece: place for place, piece in enumerate(pieces)}
-    return _RANKS[pieces]
 
 
 def with_unknown(text: str, translation: str, known: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:

@@ -20,7 +20,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,13 @@ class Vocabulary:
 
     def cut(self, text: str) -> list[int]:
         """Token ids of a stretch of known text, in the fewest merges."""
-        from lamina.modalities.byte_pairs import encoder
+        return self._encode(text).tolist()
 
-        return encoder(self.pieces)(text).tolist()
+    @cached_property
+    def _encode(self) -> Callable[[str], np.ndarray]:
+        from lamina.modalities.byte_pairs import encoder  # asking its cache hashes every piece: not for every text
+
+        return encoder(self.pieces)
 
     def stretches(self, text: str) -> list[Span]:
         """What is copied: at most `COPIES` stretches, as (start, end)."""
