@@ -6,7 +6,8 @@ present state, the general score, the layer before the last).
 What changed: Luong's input feeding, and Bahdanau's attention from the state before, tie each token's computation to the
 attention of the token before it, so that training walks token by token in Python. Here the first layer of the decoder asks,
 and the layers above it read what was found (as Wu et al. 2016, GNMT, feed it to all layers), which goes through
-torch's kernels in one call a layer. Depth 1 has no layer above, and is Luong's network without input feeding.
+torch's kernels in one call a layer. Depth 1 has no layer above, and is Luong's network without input feeding. The source's own
+words may speak past the layers (`lamina.nn.lexical`).
 
 Shapes: B rows, S tokens of the source, T tokens of the target, W width of an embedding, H hidden units, M = 2H features of the
 source, A features that are compared, L layers, P parts of a state, V tokens known.
@@ -23,9 +24,12 @@ from lamina.errors import LaminaError
 from lamina.models.recurrent import at
 from lamina.nn import tokens as layout
 from lamina.nn.dropout import Dropout
+from lamina.nn.lexical import Lexical
 from lamina.nn.recurrent import Bidirectional, Kind, Recurrent
 
 State = dict[str, Tensor]
+SPREAD = 0.1
+"""Standard deviation of the embeddings at the start."""
 
 
 class GeneralScore(nn.Module):
@@ -59,7 +63,8 @@ class RecurrentTranslator(nn.Module):
     """source_BS and target_BT, int64 -> {"token_logits": (B, T, V), "attention": (B, T, S)}.
 
     The target begins with `<bos>`; at each place, the logits say what comes next. attention sums to one over the source.
-    source_vocabulary: None where both sides share one table of embeddings, which is then the last layer too.
+    lexical: the source's words join what the last layer reads. source_vocabulary: None where both sides share one table of
+    embeddings, which is then the last layer too.
     Raises LaminaError for another kind or score.
     """
 
@@ -73,6 +78,7 @@ class RecurrentTranslator(nn.Module):
         score: Literal["general", "additive"] = "general",
         dropout: float = 0.2,
         source_vocabulary: int | None = None,
+        lexical: bool = False,
     ):
         super().__init__()
         if score not in SCORES:
@@ -86,10 +92,11 @@ class RecurrentTranslator(nn.Module):
         self.above = nn.ModuleList(Recurrent(kind, hidden + source, hidden) for _ in range(depth - 1))
         self.bridge = nn.Linear(source, depth * self.first.parts * hidden)
         self.readout = nn.Sequential(nn.Linear(hidden + source, width), nn.Tanh())
+        self.lexical = Lexical(width, SPREAD**-2 * width**-0.5) if lexical else None
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(width, vocabulary)
         for table in (self.embed, self.embed_target):
-            nn.init.normal_(table.weight, std=0.1)
+            nn.init.normal_(table.weight, std=SPREAD)
         nn.init.zeros_(self.head.bias)
         self.head.weight = self.embed_target.weight
         if source_vocabulary is None:
@@ -104,7 +111,7 @@ class RecurrentTranslator(nn.Module):
         found_BTM, attention_BTS = self.attend(x_BTH, memory)
         for layer, state_BPH in zip(self.above, above, strict=True):
             x_BTH = layer(self.dropout(torch.cat([x_BTH, found_BTM], 2)), state_BPH)
-        logits_BTV = self.say(x_BTH, found_BTM)
+        logits_BTV = self.say(x_BTH, found_BTM, attention_BTS, memory)
         back_BT1 = back_BT.unsqueeze(2)
         return {
             "token_logits": logits_BTV.gather(1, back_BT1.expand_as(logits_BTV)),
@@ -125,7 +132,8 @@ class RecurrentTranslator(nn.Module):
         x_BSM = x_BSM.gather(1, back_BS.unsqueeze(2).expand_as(x_BSM))
         inside_BS = layout.inside(source_BS)
         inside_BS = inside_BS | ~inside_BS.any(1, keepdim=True)  # an empty source is attended to all the same
-        return {"state": state_BLPH, "memory": x_BSM, "memory_keys": self.score.key(x_BSM), "memory_inside": inside_BS}
+        words = {} if self.lexical is None else {"memory_words": self.embed(source_BS)}
+        return {"state": state_BLPH, "memory": x_BSM, "memory_keys": self.score.key(x_BSM), "memory_inside": inside_BS, **words}
 
     def attend(self, query_BTH: Tensor, memory: State) -> tuple[Tensor, Tensor]:
         """The mean of the source under attention (B, T, M), and its weights (B, T, S)."""
@@ -134,9 +142,12 @@ class RecurrentTranslator(nn.Module):
         weight_BTS = score_BTS.softmax(2)
         return weight_BTS.to(memory["memory"].dtype) @ memory["memory"], weight_BTS
 
-    def say(self, x_BTH: Tensor, found_BTM: Tensor) -> Tensor:
-        """The logits (B, T, V), through Luong's layer before the last (equation 5)."""
-        return self.head(self.dropout(self.readout(torch.cat([x_BTH, found_BTM], 2)))).float()
+    def say(self, x_BTH: Tensor, found_BTM: Tensor, attention_BTS: Tensor, memory: State) -> Tensor:
+        """The logits (B, T, V), through Luong's layer before the last (equation 5), and from the source's own words."""
+        x_BTW = self.dropout(self.readout(torch.cat([x_BTH, found_BTM], 2)))
+        if self.lexical is not None:
+            x_BTW = x_BTW + self.lexical(attention_BTS, memory["memory_words"])
+        return self.head(x_BTW).float()
 
     def begin(self, source_BS: Tensor, target_BT: Tensor) -> tuple[Tensor, State]:
         """What comes after each target (B, V), and the state to go on from: that of `read`, after the target's tokens."""
@@ -146,24 +157,25 @@ class RecurrentTranslator(nn.Module):
         first, *above = memory["state"].unbind(1)
         x_BTH, state_BPH = self.first.finish(self.dropout(self.embed_target(target_BT)), length_B, first)
         after = [state_BPH]
-        found_BTM, _ = self.attend(x_BTH, memory)
+        found_BTM, attention_BTS = self.attend(x_BTH, memory)
         for layer, before_BPH in zip(self.above, above, strict=True):
             x_BTH = torch.cat([x_BTH, found_BTM], 2)
             x_BTH, state_BPH = layer.finish(self.dropout(x_BTH), length_B, before_BPH)  # type: ignore[operator]
             after.append(state_BPH)
         last_B = (length_B - 1).clamp(min=0)
-        logits_B1V = self.say(at(x_BTH, last_B).unsqueeze(1), at(found_BTM, last_B).unsqueeze(1))
+        x_B1H, found_B1M, attention_B1S = (at(value, last_B).unsqueeze(1) for value in (x_BTH, found_BTM, attention_BTS))
+        logits_B1V = self.say(x_B1H, found_B1M, attention_B1S, memory)
         return logits_B1V[:, 0], {**memory, "state": torch.stack(after, 1)}
 
     def step(self, token_B: Tensor, state: State) -> tuple[Tensor, State]:
         """What comes after one more token a row (B, V), and the state after it."""
         first, *above = state["state"].unbind(1)
         after = [self.first.step(self.dropout(self.embed_target(token_B)), first)]
-        found_B1M, _ = self.attend(after[0][:, :1], state)
+        found_B1M, attention_B1S = self.attend(after[0][:, :1], state)
         for layer, before_BPH in zip(self.above, above, strict=True):
             x_BH = torch.cat([after[-1][:, 0], found_B1M[:, 0]], 1)
             after.append(layer.step(self.dropout(x_BH), before_BPH))  # type: ignore[operator]
-        return self.say(after[-1][:, :1], found_B1M)[:, 0], {**state, "state": torch.stack(after, 1)}
+        return self.say(after[-1][:, :1], found_B1M, attention_B1S, state)[:, 0], {**state, "state": torch.stack(after, 1)}
 
     begin_graph, step_graph = begin, step
 
@@ -176,4 +188,5 @@ class RecurrentTranslator(nn.Module):
             "memory": ("B", "S", 2 * hidden),
             "memory_keys": ("B", "S", hidden),
             "memory_inside": ("B", "S"),
+            **({} if self.lexical is None else {"memory_words": ("B", "S", self.embed.embedding_dim)}),
         }

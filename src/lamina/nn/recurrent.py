@@ -15,6 +15,7 @@ Shapes: B rows, T tokens, D inputs, H hidden units, P parts of a state (LSTM: hi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -64,6 +65,12 @@ def gru(x_BD: Tensor, state: tuple[Tensor, ...], kernel: nn.RNNBase) -> tuple[Te
     return ((1 - z) * n + z * h,)
 
 
+def in_float32(x: Tensor) -> bool:
+    """Whether the kernels compute in float32 though asked for less: oneDNN has no LSTM in bfloat16 where a processor has AVX2
+    alone, and raises."""
+    return x.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+
 CELLS: dict[str, tuple[type[nn.RNNBase], Cell]] = {"rnn": (nn.RNN, elman), "lstm": (nn.LSTM, lstm), "gru": (nn.GRU, gru)}
 
 
@@ -98,6 +105,9 @@ class Recurrent(nn.Module):
         if self.kind == "rnn" and torch.compiler.is_exporting():
             every = torch.ones_like(x_BTD[..., 0], dtype=torch.bool)
             return self.unrolled(x_BTD, every, ~every, state_BPH)[0]
+        if in_float32(x_BTD):
+            with torch.autocast("cpu", enabled=False):
+                return self.kernel(x_BTD.float(), self.for_kernel(x_BTD.float(), state_BPH))[0]
         return self.kernel(x_BTD, self.for_kernel(x_BTD, state_BPH))[0]
 
     def finish(self, x_BTD: Tensor, length_B: Tensor, state_BPH: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -105,9 +115,11 @@ class Recurrent(nn.Module):
         if torch.compiler.is_exporting():
             real_BT = torch.arange(x_BTD.shape[1], device=x_BTD.device) < length_B.unsqueeze(1)
             return self.unrolled(x_BTD, real_BT, torch.zeros_like(real_BT), state_BPH)
+        x_BTD = x_BTD.float() if in_float32(x_BTD) else x_BTD
         lengths = length_B.cpu().clamp(min=1)  # none may be empty; what an empty row gives is replaced below
         packed = nn.utils.rnn.pack_padded_sequence(x_BTD, lengths, True, enforce_sorted=False)
-        said, last = self.kernel(packed, self.for_kernel(x_BTD, state_BPH))
+        with torch.autocast("cpu", enabled=False) if in_float32(x_BTD) else contextlib.nullcontext():
+            said, last = self.kernel(packed, self.for_kernel(x_BTD, state_BPH))
         y_BTH, _ = nn.utils.rnn.pad_packed_sequence(said, True, total_length=x_BTD.shape[1])
         last_BPH = torch.stack([part[0] for part in (last if self.kind == "lstm" else (last,))], 1)
         before_BPH = self.start(x_BTD) if state_BPH is None else state_BPH
@@ -150,7 +162,13 @@ class Recurrent(nn.Module):
 
     def for_kernel(self, x_BTD: Tensor, state_BPH: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
         """The state as torch.nn has it: (1, B, H), or a pair of these."""
-        parts = (self.start(x_BTD) if state_BPH is None else state_BPH).transpose(0, 1).unsqueeze(1).contiguous().unbind(0)
+        parts = (
+            (self.start(x_BTD) if state_BPH is None else state_BPH.to(x_BTD.dtype))
+            .transpose(0, 1)
+            .unsqueeze(1)
+            .contiguous()
+            .unbind(0)
+        )
         return (parts[0], parts[1]) if self.kind == "lstm" else parts[0]
 
 

@@ -208,7 +208,8 @@ class Translation(Task):
         if self.network == "lstm":
             from lamina.models.recurrent_translator import RecurrentTranslator
 
-            return RecurrentTranslator(self.codec.size, "lstm", self.width, self.width, self.depth, dropout=self.dropout)
+            wide = {"width": self.width, "hidden": self.width, "depth": self.depth, "dropout": self.dropout}
+            return RecurrentTranslator(self.codec.size, "lstm", **wide, lexical=True)
         from lamina.models.transformer import Shape
         from lamina.models.transformer_translator import TransformerTranslator
 
@@ -217,7 +218,17 @@ class Translation(Task):
             positions="sinusoidal", feed_forward="relu", dropout=self.dropout,
         )  # fmt: skip
         # Few layers that write cost little quality where enough read (Kasai et al. 2021), and write faster.
-        return TransformerTranslator(self.codec.size, encoder, dataclasses.replace(encoder, depth=(self.depth + 1) // 2))
+        return TransformerTranslator(
+            self.codec.size, encoder, dataclasses.replace(encoder, depth=(self.depth + 1) // 2), lexical=True
+        )
+
+    def init(self, model: nn.Module, data: Data) -> None:
+        """Embeddings begin from a lexicon that is counted, not learned."""
+        from lamina.models.lexicon import SENTENCES, start_from_lexicon
+
+        codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:SENTENCES]
+        sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
+        start_from_lexicon(model.embed, model.head.bias, sources, targets)  # type: ignore[arg-type, union-attr]
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Adds how much of the probability goes to other words."""
