@@ -65,7 +65,7 @@ class TextClassification(Task):
     heads: Annotated[int | None, Doc("attention heads, for transformer (default: by the network)")] = None
     dropout: Annotated[float | None, Doc("share of features dropped in training (default: by the network)")] = None
     word_dropout: Annotated[
-        float | None, Doc("share of tokens that become unknown in training (default: 0.1, and 0 with pretrained)")
+        float | None, Doc("share of tokens that become unknown in training (default: 0.1, and 0 with pretrained or vectors)")
     ] = None
     deletion: Annotated[float, Doc("share of tokens left out in training")] = 0.0
     swap: Annotated[float, Doc("share of tokens that change places with the next in training")] = 0.0
@@ -203,7 +203,8 @@ class TextClassification(Task):
 
         network = "pretrained" if self.pretrained is not None else "bag" if self.model_name == "auto" else self.model_name
         width = self.width if self.vectors is None else width_of(self.vectors)
-        built_as = architecture(network, width, self.depth, self.heads, self.dropout, self.most, self.architecture or {})
+        dropout = 0.3 if self.dropout is None and self.vectors is not None else self.dropout
+        built_as = architecture(network, width, self.depth, self.heads, dropout, self.most, self.architecture or {})
         return dataclasses.replace(self, network=network, architecture=built_as)
 
     def init(self, model: nn.Module, data: Data) -> None:
@@ -268,7 +269,7 @@ class TextClassification(Task):
         from lamina.modalities.augment import one_hot
         from lamina.modalities.augment_text import changed
 
-        forgotten = (0.0 if self.pretrained else 0.1) if self.word_dropout is None else self.word_dropout
+        forgotten = (0.0 if self.pretrained or self.vectors else 0.1) if self.word_dropout is None else self.word_dropout
         made = {**batch, "tokens": changed(batch["tokens"], generator, forgotten, self.deletion, self.swap, self.span)}
         label = batch["label"].float() if self.many else one_hot(batch["label"], len(self.classes), self.label_smoothing)
         if self.weights:
@@ -332,5 +333,7 @@ class TextClassification(Task):
             return Recipe(lr=5e-5, weight_decay=0.01, epochs=max(3.0, round(300 * 32 / count)), batch_size=32, **common)
         size = 32 if count < 4000 else 64
         lr, epochs = {"bag": (1e-3, 8.0), "transformer": (1e-3, 8.0)}.get(self.network, (2e-3, 5.0))
+        if self.vectors is not None and self.network in ("rnn", "lstm", "gru"):
+            lr, epochs = 4e-3, 6.0  # known words need no forgetting, and their network may learn fast
         epochs = min(40.0, max(epochs if count < 50_000 else 3.0, round(800 * size / count)))
         return Recipe(lr=lr, weight_decay=0.05, epochs=epochs, batch_size=size, **common)
