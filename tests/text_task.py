@@ -221,18 +221,18 @@ class Sentences(Task):
 
 def trained(task: Sentences, columns: Columns, steps: int = 120) -> nn.Module:
     """The network of a prepared task, a few steps of Adam on all of `columns` later; ready to answer."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # dropout too is the same whatever was tested before
         torch.manual_seed(0)
         model = task.model()
-    batch = task.encode(columns, "train")
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(steps):
-        rows = torch.randint(len(batch["label"]), (64,), generator=generator)
-        some = {name: value[rows] for name, value in batch.items()}
-        optimizer.zero_grad()
-        task.loss(task.outputs(model, some), some)[0].mean().backward()
-        optimizer.step()
+        batch = task.encode(columns, "train")
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            rows = torch.randint(len(batch["label"]), (64,), generator=generator)
+            some = {name: value[rows] for name, value in batch.items()}
+            optimizer.zero_grad()
+            task.loss(task.outputs(model, some), some)[0].mean().backward()
+            optimizer.step()
     return model.eval()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 SENTENCES, TOKENS = 20_000, 40
 """Pairs of sentences that are counted at most, and tokens of each: what is rarer must be learned."""
@@ -47,13 +47,10 @@ def lexicon(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) 
 
 
 @torch.no_grad()
-def start_from_lexicon(
-    embed: nn.Embedding, bias: Tensor, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
-) -> None:
+def start_from_lexicon(embed: nn.Embedding, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> None:
     """Adds to the embedding of each token of the targets those of what it translates, as probable as they are, and keeps its
-    length; `bias` of the last layer becomes the logarithm of how often a target's token is each of V."""
-    times_V = np.bincount(np.concatenate([np.asarray(ids, np.int64) for ids in targets]), minlength=len(bias))
-    bias.copy_(torch.from_numpy(np.log((times_V + 0.1) / (times_V.sum() + 0.1 * len(bias)))))
+    length."""
+    times_V = np.bincount(np.concatenate([np.asarray(ids, np.int64) for ids in targets]), minlength=embed.num_embeddings)
     source_U, target_U, share_U = lexicon(sources, targets)
     kept = (times_V[target_U] >= LEAST) & (source_U != NOTHING)
     weight_VD = embed.weight.clone()

@@ -123,7 +123,8 @@ class RecurrentTranslator(nn.Module):
         `memory_inside` (B, S), and the decoder's first state (B, L, P, H), from what both directions say at their last token."""
         there_BS, back_BS = layout.to_left(source_BS)
         tokens_BS = source_BS.gather(1, there_BS)
-        length_B, x_BSM = layout.inside(tokens_BS).sum(1), self.embed(tokens_BS)
+        length_B, word_BSW = layout.inside(tokens_BS).sum(1), self.embed(tokens_BS)
+        x_BSM = word_BSW
         for layer in self.encoder:
             x_BSM = layer(self.dropout(x_BSM), length_B)
         half = x_BSM.shape[2] // 2
@@ -132,7 +133,8 @@ class RecurrentTranslator(nn.Module):
         x_BSM = x_BSM.gather(1, back_BS.unsqueeze(2).expand_as(x_BSM))
         inside_BS = layout.inside(source_BS)
         inside_BS = inside_BS | ~inside_BS.any(1, keepdim=True)  # an empty source is attended to all the same
-        words = {} if self.lexical is None else {"memory_words": self.embed(source_BS)}
+        word_BSW = word_BSW.gather(1, back_BS.unsqueeze(2).expand_as(word_BSW))
+        words = {} if self.lexical is None else {"memory_words": word_BSW}
         return {"state": state_BLPH, "memory": x_BSM, "memory_keys": self.score.key(x_BSM), "memory_inside": inside_BS, **words}
 
     def attend(self, query_BTH: Tensor, memory: State) -> tuple[Tensor, Tensor]:

@@ -53,31 +53,32 @@ class TransformerTranslator(nn.Module):
 
     def forward(self, source_BS: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
         self.decoder.check_length(target_BT.shape[1])
-        x_BSD, mask = self.read(source_BS)
+        x_BSD, mask, word_BSD = self.read(source_BS)
         seen: list[Tensor] | None = [] if self.lexical is None else None
         there_BT, back_BT = layout.to_left(target_BT)
         x_BTD = self.embed_target(target_BT.gather(1, there_BT)) * self.scale
         places_1T = layout.places(target_BT)
         memory = self.decoder.remember(x_BSD)
         x_BTD = self.decoder(x_BTD, places_1T, causal=True, memory=memory, memory_mask=mask, seen=seen)
-        x_BTD, attention_BTS = self.with_words(x_BTD, self.words(source_BS, x_BSD, mask))
+        x_BTD, attention_BTS = self.with_words(x_BTD, self.words(word_BSD, x_BSD, mask))
         attention_BTS = seen[0] if seen else attention_BTS
         x_BTD = x_BTD.gather(1, back_BT.unsqueeze(2).expand_as(x_BTD))
         attention_BTS = attention_BTS.gather(1, back_BT.unsqueeze(2).expand_as(attention_BTS))
         return {"token_logits": self.head(x_BTD).float(), "attention": attention_BTS}
 
-    def read(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
-        """The source, read (B, S, D), and the mask of what may be attended to."""
+    def read(self, source_BS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The source, read (B, S, D), the mask of what may be attended to, and the embeddings (B, S, D)."""
         self.encoder.check_length(source_BS.shape[1])
         mask = padding_mask(layout.inside(source_BS))
-        return self.encoder(self.embed(source_BS) * self.scale, layout.row_positions(source_BS), mask), mask
+        word_BSD = self.embed(source_BS)
+        return self.encoder(word_BSD * self.scale, layout.row_positions(source_BS), mask), mask, word_BSD
 
-    def words(self, source_BS: Tensor, x_BSD: Tensor, mask: Tensor) -> State:
+    def words(self, word_BSD: Tensor, x_BSD: Tensor, mask: Tensor) -> State:
         """What `with_words` needs of the source."""
         if self.pointer is None:
             return {}
         return {
-            "memory_words": self.embed(source_BS),
+            "memory_words": word_BSD,
             "memory_pointers": self.pointer.keys(x_BSD),
             "memory_inside": mask[:, 0, 0],
         }
@@ -106,8 +107,8 @@ class TransformerTranslator(nn.Module):
     def begin_graph(self, source_BS: Tensor, target_BT: Tensor) -> tuple[Tensor, State]:
         """`begin` with no room to spare: C = T."""
         self.decoder.check_length(target_BT.shape[1])
-        x_BSD, mask = self.read(source_BS)
-        memory, words = self.decoder.remember(x_BSD), self.words(source_BS, x_BSD, mask)
+        x_BSD, mask, word_BSD = self.read(source_BS)
+        memory, words = self.decoder.remember(x_BSD), self.words(word_BSD, x_BSD, mask)
         target_BT = layout.to_right(target_BT)
         mask_BTT, cache = layout.causal_mask(target_BT, restarts=False), Appended()
         x_BTD = self.embed_target(target_BT) * self.scale

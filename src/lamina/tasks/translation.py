@@ -223,12 +223,14 @@ class Translation(Task):
         )
 
     def init(self, model: nn.Module, data: Data) -> None:
-        """Embeddings begin from a lexicon that is counted, not learned."""
+        """Embeddings begin from a lexicon that is counted, not learned: where there are enough pairs to count."""
         from lamina.models.lexicon import SENTENCES, start_from_lexicon
 
         codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:SENTENCES]
+        if len(pairs) < FEW:
+            return
         sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
-        start_from_lexicon(model.embed, model.head.bias, sources, targets)  # type: ignore[arg-type, union-attr]
+        start_from_lexicon(model.embed, sources, targets)  # type: ignore[arg-type]
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Adds how much of the probability goes to other words."""
