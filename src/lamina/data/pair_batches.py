@@ -1,7 +1,7 @@
 """Training batches of sentence pairs: of like length, cut anew in every epoch, with what is unknown made up.
 
 Batches hold about as many tokens each (Vaswani et al. 2017, section 5.1); pairs are cut before they are brought together, since
-cutting at random changes their length by half. Words are cut into pieces with merges left out at
+cuts at random and made-up words change their length. Words are cut into pieces with merges left out at
 random (BPE-dropout: Provilkov et al. 2020), so that a few sentences teach more. Some pairs get a word that no alphabet of
 theirs has, on both sides: that is how a model learns to copy.
 

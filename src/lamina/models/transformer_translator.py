@@ -54,14 +54,16 @@ class TransformerTranslator(nn.Module):
     def forward(self, source_BS: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
         self.decoder.check_length(target_BT.shape[1])
         x_BSD, mask, word_BSD = self.read(source_BS)
-        seen: list[Tensor] | None = [] if self.lexical is None else None
+        seen: list[Tensor] = []
         there_BT, back_BT = layout.to_left(target_BT)
         x_BTD = self.embed_target(target_BT.gather(1, there_BT)) * self.scale
         places_1T = layout.places(target_BT)
         memory = self.decoder.remember(x_BSD)
-        x_BTD = self.decoder(x_BTD, places_1T, causal=True, memory=memory, memory_mask=mask, seen=seen)
-        x_BTD, attention_BTS = self.with_words(x_BTD, self.words(word_BSD, x_BSD, mask))
-        attention_BTS = seen[0] if seen else attention_BTS
+        x_BTD = self.decoder(
+            x_BTD, places_1T, causal=True, memory=memory, memory_mask=mask, seen=seen if self.lexical is None else None
+        )
+        x_BTD, pointed_BTS = self.with_words(x_BTD, self.words(word_BSD, x_BSD, mask))
+        attention_BTS = seen[0] if pointed_BTS is None else pointed_BTS
         x_BTD = x_BTD.gather(1, back_BT.unsqueeze(2).expand_as(x_BTD))
         attention_BTS = attention_BTS.gather(1, back_BT.unsqueeze(2).expand_as(attention_BTS))
         return {"token_logits": self.head(x_BTD).float(), "attention": attention_BTS}
@@ -83,10 +85,10 @@ class TransformerTranslator(nn.Module):
             "memory_inside": mask[:, 0, 0],
         }
 
-    def with_words(self, x_BTD: Tensor, words: State) -> tuple[Tensor, Tensor]:
-        """x_BTD with what the source's own words add to it, and where it looks for them (B, T, S)."""
+    def with_words(self, x_BTD: Tensor, words: State) -> tuple[Tensor, Tensor | None]:
+        """x_BTD with what the source's own words add to it, and where it looks for them (B, T, S), if they speak."""
         if self.pointer is None or self.lexical is None:
-            return x_BTD, x_BTD
+            return x_BTD, None
         weight_BTS = self.pointer(x_BTD, words["memory_pointers"], words["memory_inside"])
         return x_BTD + self.lexical(weight_BTS, words["memory_words"]), weight_BTS
 

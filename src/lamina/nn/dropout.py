@@ -1,7 +1,6 @@
 """Dropout (Srivastava et al. 2014) whose masks cost little on a processor.
 
-torch draws each number of a mask alone there, which took 7 times as long as all else that dropout does, and a fifth of the
-training step of a small Transformer. Here one 64-bit draw serves eight numbers, a byte each.
+torch draws each number of a mask alone there, which takes most of the time of dropout. Here one 64-bit draw serves eight numbers, a byte each.
 """
 
 from __future__ import annotations

@@ -38,9 +38,6 @@ class Lexical(nn.Module):
     def __init__(self, width: int, scale: float):
         super().__init__()
         self.say, self.scale = nn.Linear(width, width, bias=False), scale
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
         nn.init.eye_(self.say.weight)
 
     def forward(self, weight_BTS: Tensor, word_BSD: Tensor) -> Tensor:

@@ -162,13 +162,8 @@ class Recurrent(nn.Module):
 
     def for_kernel(self, x_BTD: Tensor, state_BPH: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
         """The state as torch.nn has it: (1, B, H), or a pair of these."""
-        parts = (
-            (self.start(x_BTD) if state_BPH is None else state_BPH.to(x_BTD.dtype))
-            .transpose(0, 1)
-            .unsqueeze(1)
-            .contiguous()
-            .unbind(0)
-        )
+        state_BPH = self.start(x_BTD) if state_BPH is None else state_BPH.to(x_BTD.dtype)
+        parts = state_BPH.transpose(0, 1).unsqueeze(1).contiguous().unbind(0)
         return (parts[0], parts[1]) if self.kind == "lstm" else parts[0]
 
 
