@@ -1,6 +1,7 @@
 """Dropout (Srivastava et al. 2014) whose masks cost little on a processor.
 
-torch draws each number of a mask alone there, which takes most of the time of dropout. Here one 64-bit draw serves eight numbers, a byte each.
+torch draws each number of a mask alone there, which takes most of the time of dropout. Here one 64-bit draw serves eight
+numbers, a byte each.
 """
 
 from __future__ import annotations
