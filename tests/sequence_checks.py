@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.export.writing import Begin, Step
+from lamina.nn.lexical import Dictionary
 
 
 def tokens(rows: int, length: int, vocabulary: int, seed: int = 0) -> Tensor:
@@ -39,6 +40,10 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
         for parameter in model.parameters():
             drawn = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(drawn / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else drawn * 0.3)
+    for module in model.modules():
+        if isinstance(module, Dictionary):
+            word = torch.randint(module.vocabulary, module.word.shape, generator=generator)
+            module.start(word, torch.rand(module.share.shape, generator=generator))
     return model.eval()
 
 

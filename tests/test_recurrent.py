@@ -91,7 +91,7 @@ def test_documents_in_one_row_do_not_see_each_other(kind):
 @pytest.mark.parametrize(("score", "depth"), [("general", 2), ("additive", 1)])
 def test_translator_cached_equals_uncached(kind, score, depth):
     sources = [tokens(1, n, V, 30 + n)[0] for n in (6, 3, 4)]
-    model = randomize(RecurrentTranslator(V, kind, 6, 5, depth, score, lexical=depth == 2))
+    model = randomize(RecurrentTranslator(V, kind, 6, 5, depth, score, translations=3 * (depth == 2)))
     check_generator(model, sources, V)
     attention = model(padded(sources, True), tokens(3, 4, V))["attention"]
     close(attention.sum(-1), torch.ones(3, 4))
@@ -176,10 +176,10 @@ def test_generation_exports(kind, tmp_path):
     check_graphs(model, [x], ({0: Dim("B", min=1), 1: Dim("T", min=1, max=40)},), ["text"], tmp_path)
 
 
-@pytest.mark.parametrize("lexical", [False, True])
-def test_translation_exports(tmp_path, lexical):
+@pytest.mark.parametrize("translations", [0, 3])
+def test_translation_exports(tmp_path, translations):
     pytest.importorskip("onnxruntime")
-    model = randomize(RecurrentTranslator(V, "lstm", 6, 5, 2, lexical=lexical))
+    model = randomize(RecurrentTranslator(V, "lstm", 6, 5, 2, translations=translations))
     x = padded([tokens(1, n, V)[0] for n in (6, 4)], True)
     batch = Dim("B", min=1)
     shapes = ({0: batch, 1: Dim("S", min=1, max=40)}, {0: batch, 1: Dim("T", min=1, max=40)})

@@ -48,11 +48,11 @@ def test_documents_in_one_row_do_not_see_each_other(name):
     check_documents(randomize(Decoder(V, SHAPES[name])), V)
 
 
-@pytest.mark.parametrize("lexical", [False, True])
+@pytest.mark.parametrize("translations", [0, 3])
 @pytest.mark.parametrize("shape", [vaswani(16, 2, 4, 96, 0.0), llama(16, 2, 4, 96, groups=2)], ids=["vaswani", "llama"])
-def test_translator_cached_equals_uncached(shape, lexical):
+def test_translator_cached_equals_uncached(shape, translations):
     sources = [tokens(1, n, V, 30 + n)[0] for n in (6, 3, 4)]
-    model = randomize(TransformerTranslator(V, shape, shape, lexical=lexical))
+    model = randomize(TransformerTranslator(V, shape, shape, translations=translations))
     check_generator(model, sources, V)
     attention = model(padded(sources, True), tokens(3, 4, V))["attention"]
     assert attention.shape == (3, 4, 6)
@@ -159,11 +159,11 @@ def test_generation_exports(name, tmp_path):
     check_graphs(model, [x], ({0: Dim("B", min=1), 1: Dim("T", min=1, max=40)},), ["text"], tmp_path)
 
 
-@pytest.mark.parametrize("lexical", [False, True])
-def test_translation_exports(tmp_path, lexical):
+@pytest.mark.parametrize("translations", [0, 3])
+def test_translation_exports(tmp_path, translations):
     pytest.importorskip("onnxruntime")
     shape = vaswani(16, 2, 4, 96, 0.0)
-    model = randomize(TransformerTranslator(V, shape, shape, lexical=lexical))
+    model = randomize(TransformerTranslator(V, shape, shape, translations=translations))
     x = padded([tokens(1, n, V)[0] for n in (6, 4)], True)
     batch = Dim("B", min=1)
     shapes = ({0: batch, 1: Dim("S", min=1, max=40)}, {0: batch, 1: Dim("T", min=1, max=40)})

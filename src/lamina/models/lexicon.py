@@ -1,9 +1,11 @@
-"""A translator's first knowledge: which tokens of one language stand where those of the other do.
+"""A translator's first knowledge: a dictionary, counted from pairs of sentences in seconds, not learned.
 
-IBM's model 1 (Brown et al. 1993, section 4.2) counts it in seconds, and the embeddings begin from it: a token of the target lies
-near those that it translates. A network would otherwise spend most of a short training on finding out.
+Dyer, Chahuneau and Smith 2013, "A Simple, Fast, and Effective Reparameterization of IBM Model 2": a target's token translates one
+of the source's, rather one near the diagonal; expectation maximization finds which translate which. What changed: the slope
+stays as it begins, and what translates nothing translates the source's end.
 
-Legend: V tokens of the vocabulary, D features, P pairs of tokens that stand in one pair of sentences, U different ones.
+Legend: V tokens of the vocabulary, K translations of a token, P pairs of tokens that stand in one pair of sentences, U different
+ones, S tokens of a source, T tokens of a target.
 """
 
 from __future__ import annotations
@@ -11,51 +13,65 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import nn
 
-SENTENCES, TOKENS = 20_000, 40
-"""Pairs of sentences that are counted at most, and tokens of each: what is rarer must be learned."""
-STEPS = 4
+from lamina.nn.lexical import STEEP
+
+TOKENS, PAIRS = 60, 2**24
+"""Tokens of a sentence that is counted, and pairs of tokens at most: some 40,000 sentences, a gigabyte."""
+STEPS = 5
 """Of expectation maximization."""
-LEAST = 3
-"""Times that a token must stand in targets, to be said to translate something."""
-NOTHING = 0
-"""What a token translates that translates no token: padding."""
+NOTHING = 0.08
+"""How probable it is that a token translates nothing (Dyer et al. 2013)."""
+
+
+def diagonal(source: int, target: int) -> np.ndarray:
+    """How probable it is, before any word is known, that a target's token translates each of the source's (T, S)."""
+    if source == 1:
+        return np.ones((target, 1))
+    middle_S, middle_T1 = (np.arange(source - 1) + 0.5) / (source - 1), (np.arange(target)[:, None] + 0.5) / target
+    near_TS = np.exp(-STEEP * np.abs(middle_S - middle_T1))
+    near_TS *= (1 - NOTHING) / near_TS.sum(1, keepdims=True)
+    return np.concatenate([near_TS, np.full((target, 1), NOTHING)], 1)
 
 
 def lexicon(sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(tokens of the source, tokens of the target, probability that the latter translates the former), U of each: over all that a
-    target's token may translate, `NOTHING` among them, it sums to one."""
-    first, second, place, count = [], [], [], 0
-    for source, target in zip(sources[:SENTENCES], targets[:SENTENCES], strict=True):
-        s, t = np.asarray([NOTHING, *source[:TOKENS]]), np.asarray(target[:TOKENS], np.int64)
-        first.append(np.tile(s, len(t)))
-        second.append(np.repeat(t, len(s)))
-        place.append(np.tile(np.arange(count, count + len(s)), len(t)))
-        count += len(s)
-    size = 1 + max(int(ids.max(initial=0)) for ids in (*first, *second))
-    pair_U, which_P = np.unique(np.concatenate(second) * size + np.concatenate(first), return_inverse=True)
-    place_P, target_U = np.concatenate(place), pair_U // size
+    """(tokens of the source, tokens of the target, probability that the former is translated by the latter), U of each: over all
+    that a token of the source may be translated by, it sums to one. Each source ends with its end."""
+    chosen = [(s, t) for s, t in zip(sources, targets, strict=True) if 0 < len(s) <= TOKENS and 0 < len(t) <= TOKENS]
+    counts = np.cumsum([len(s) * len(t) for s, t in chosen])
+    chosen = chosen[: int(np.searchsorted(counts, PAIRS, side="right"))]
+    if not chosen:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    first_P = np.concatenate([np.tile(np.asarray(s, np.int64), len(t)) for s, t in chosen])
+    second_P = np.concatenate([np.repeat(np.asarray(t, np.int64), len(s)) for s, t in chosen])
+    lengths = [len(s) for s, t in chosen for _ in t]
+    place_P = np.repeat(np.arange(len(lengths)), lengths)  # which token of which target
+    sizes = {(len(s), len(t)) for s, t in chosen}
+    near = {size: diagonal(*size).ravel() for size in sizes}
+    near_P = np.concatenate([near[len(s), len(t)] for s, t in chosen])
+    size = 1 + int(max(first_P.max(), second_P.max()))
+    pair_U, which_P = np.unique(first_P * size + second_P, return_inverse=True)
+    source_U = pair_U // size
     share_U = np.ones(len(pair_U))
-    for _ in range(STEPS):  # each token of a source is shared out among the target's tokens, by what is thought of them
-        expected_P = share_U[which_P]
-        expected_P /= np.bincount(place_P, expected_P, count)[place_P]
+    for _ in range(STEPS):  # each token of a target is shared out among the source's tokens, by what is thought of them
+        expected_P = share_U[which_P] * near_P
+        expected_P /= np.bincount(place_P, expected_P)[place_P]
         share_U = np.bincount(which_P, expected_P, len(pair_U))
-        share_U /= np.bincount(target_U, share_U)[target_U]
-    return pair_U % size, target_U, share_U
+        share_U /= np.bincount(source_U, share_U)[source_U]
+    return source_U, pair_U % size, share_U
 
 
-@torch.no_grad()
-def start_from_lexicon(embed: nn.Embedding, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> None:
-    """Adds to the embedding of each token of the targets those of what it translates, as probable as they are, and keeps its
-    length."""
-    times_V = np.bincount(np.concatenate([np.asarray(ids, np.int64) for ids in targets]), minlength=embed.num_embeddings)
+def dictionary(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], vocabulary: int, translations: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable translations of every token (V, K) and their probabilities: of `lexicon`. What stands in no source that
+    is counted is its own translation."""
     source_U, target_U, share_U = lexicon(sources, targets)
-    kept = (times_V[target_U] >= LEAST) & (source_U != NOTHING)
-    weight_VD = embed.weight.clone()
-    norm_V1 = weight_VD.norm(dim=1, keepdim=True)
-    nearer_VD = weight_VD.clone()
-    mass_U1 = torch.from_numpy(share_U[kept]).to(weight_VD).unsqueeze(1)
-    nearer_VD.index_add_(0, torch.from_numpy(target_U[kept]), weight_VD[torch.from_numpy(source_U[kept])] * mass_U1)
-    embed.weight.copy_(nearer_VD * norm_V1 / nearer_VD.norm(dim=1, keepdim=True).clamp(min=1e-12))
+    order_U = np.lexsort((-share_U, source_U))
+    source_U, target_U, share_U = source_U[order_U], target_U[order_U], share_U[order_U]
+    rank_U = np.arange(len(source_U)) - np.searchsorted(source_U, source_U)
+    kept = rank_U < translations
+    word_VK, share_VK = np.zeros((vocabulary, translations), np.int64), np.zeros((vocabulary, translations), np.float32)
+    word_VK[:, 0], share_VK[:, 0] = np.arange(vocabulary), 1.0
+    word_VK[source_U[kept], rank_U[kept]], share_VK[source_U[kept], rank_U[kept]] = target_U[kept], share_U[kept]
+    return word_VK, share_VK

@@ -7,7 +7,7 @@ What changed: Luong's input feeding, and Bahdanau's attention from the state bef
 attention of the token before it, so that training walks token by token in Python. Here the first layer of the decoder asks,
 and the layers above it read what was found (as Wu et al. 2016, GNMT, feed it to all layers), which goes through
 torch's kernels in one call a layer. Depth 1 has no layer above, and is Luong's network without input feeding. The source's own
-words may speak past the layers (`lamina.nn.lexical`).
+words may speak past the layers (`lamina.nn.lexical`), and attention then begins near the diagonal.
 
 Shapes: B rows, S tokens of the source, T tokens of the target, W width of an embedding, H hidden units, M = 2H features of the
 source, A features that are compared, L layers, P parts of a state, V tokens known.
@@ -24,7 +24,7 @@ from lamina.errors import LaminaError
 from lamina.models.recurrent import at
 from lamina.nn import tokens as layout
 from lamina.nn.dropout import Dropout
-from lamina.nn.lexical import Lexical
+from lamina.nn.lexical import Diagonal, Dictionary, there
 from lamina.nn.recurrent import Bidirectional, Kind, Recurrent
 
 State = dict[str, Tensor]
@@ -63,8 +63,8 @@ class RecurrentTranslator(nn.Module):
     """source_BS and target_BT, int64 -> {"token_logits": (B, T, V), "attention": (B, T, S)}.
 
     The target begins with `<bos>`; at each place, the logits say what comes next. attention sums to one over the source.
-    lexical: the source's words join what the last layer reads. source_vocabulary: None where both sides share one table of
-    embeddings, which is then the last layer too.
+    translations: entries of a dictionary for each token of the source, asked where attention looks; 0: no dictionary.
+    source_vocabulary: None where both sides share one table of embeddings, which is then the last layer too.
     Raises LaminaError for another kind or score.
     """
 
@@ -78,7 +78,7 @@ class RecurrentTranslator(nn.Module):
         score: Literal["general", "additive"] = "general",
         dropout: float = 0.2,
         source_vocabulary: int | None = None,
-        lexical: bool = False,
+        translations: int = 0,
     ):
         super().__init__()
         if score not in SCORES:
@@ -92,7 +92,9 @@ class RecurrentTranslator(nn.Module):
         self.above = nn.ModuleList(Recurrent(kind, hidden + source, hidden) for _ in range(depth - 1))
         self.bridge = nn.Linear(source, depth * self.first.parts * hidden)
         self.readout = nn.Sequential(nn.Linear(hidden + source, width), nn.Tanh())
-        self.lexical = Lexical(width, SPREAD**-2 * width**-0.5) if lexical else None
+        known = source_vocabulary or vocabulary, vocabulary
+        self.dictionary = Dictionary(*known, translations) if translations else None
+        self.diagonal = Diagonal() if translations else None
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(width, vocabulary)
         for table in (self.embed, self.embed_target):
@@ -108,15 +110,14 @@ class RecurrentTranslator(nn.Module):
         x_BTW = self.embed_target(target_BT.gather(1, there_BT))
         first, *above = memory["state"].unbind(1)
         x_BTH = self.first(self.dropout(x_BTW), first)
-        found_BTM, attention_BTS = self.attend(x_BTH, memory)
+        found_BTM, attention_BTS = self.attend(x_BTH, layout.places(target_BT), memory)
         for layer, state_BPH in zip(self.above, above, strict=True):
             x_BTH = layer(self.dropout(torch.cat([x_BTH, found_BTM], 2)), state_BPH)
-        logits_BTV = self.say(x_BTH, found_BTM, attention_BTS, memory)
         back_BT1 = back_BT.unsqueeze(2)
-        return {
-            "token_logits": logits_BTV.gather(1, back_BT1.expand_as(logits_BTV)),
-            "attention": attention_BTS.gather(1, back_BT1.expand_as(attention_BTS)),
-        }
+        x_BTH, found_BTM, attention_BTS = (
+            value.gather(1, back_BT1.expand_as(value)) for value in (x_BTH, found_BTM, attention_BTS)
+        )
+        return {"token_logits": self.say(x_BTH, found_BTM, attention_BTS, memory), "attention": attention_BTS}
 
     def read(self, source_BS: Tensor) -> State:
         """The source, its padding on the right or left as it came: `memory` (B, S, M), `memory_keys` (B, S, A),
@@ -133,23 +134,27 @@ class RecurrentTranslator(nn.Module):
         x_BSM = x_BSM.gather(1, back_BS.unsqueeze(2).expand_as(x_BSM))
         inside_BS = layout.inside(source_BS)
         inside_BS = inside_BS | ~inside_BS.any(1, keepdim=True)  # an empty source is attended to all the same
-        word_BSW = word_BSW.gather(1, back_BS.unsqueeze(2).expand_as(word_BSW))
-        words = {} if self.lexical is None else {"memory_words": word_BSW}
-        return {"state": state_BLPH, "memory": x_BSM, "memory_keys": self.score.key(x_BSM), "memory_inside": inside_BS, **words}
+        found = {"state": state_BLPH, "memory": x_BSM, "memory_keys": self.score.key(x_BSM), "memory_inside": inside_BS}
+        if self.dictionary is None:
+            return found
+        there_BS = there(word_BSW, tokens_BS, self.embed.weight).gather(1, back_BS)
+        return {**found, "memory_tokens": source_BS, "memory_there": there_BS}
 
-    def attend(self, query_BTH: Tensor, memory: State) -> tuple[Tensor, Tensor]:
+    def attend(self, query_BTH: Tensor, place_BT: Tensor, memory: State) -> tuple[Tensor, Tensor]:
         """The mean of the source under attention (B, T, M), and its weights (B, T, S)."""
         score_BTS = self.score(query_BTH, memory["memory_keys"]).float()
+        if self.diagonal is not None:
+            score_BTS = score_BTS + self.diagonal(place_BT, memory["memory_inside"])
         score_BTS = score_BTS.masked_fill(~memory["memory_inside"].unsqueeze(1), torch.finfo(torch.float32).min)
         weight_BTS = score_BTS.softmax(2)
         return weight_BTS.to(memory["memory"].dtype) @ memory["memory"], weight_BTS
 
     def say(self, x_BTH: Tensor, found_BTM: Tensor, attention_BTS: Tensor, memory: State) -> Tensor:
-        """The logits (B, T, V), through Luong's layer before the last (equation 5), and from the source's own words."""
-        x_BTW = self.dropout(self.readout(torch.cat([x_BTH, found_BTM], 2)))
-        if self.lexical is not None:
-            x_BTW = x_BTW + self.lexical(attention_BTS, memory["memory_words"])
-        return self.head(x_BTW).float()
+        """The logits (B, T, V), through Luong's layer before the last (equation 5), and by the dictionary."""
+        logits_BTV = self.head(self.dropout(self.readout(torch.cat([x_BTH, found_BTM], 2)))).float()
+        if self.dictionary is None:
+            return logits_BTV
+        return logits_BTV + self.dictionary(attention_BTS, memory["memory_tokens"], memory["memory_there"])
 
     def begin(self, source_BS: Tensor, target_BT: Tensor) -> tuple[Tensor, State]:
         """What comes after each target (B, V), and the state to go on from: that of `read`, after the target's tokens."""
@@ -159,7 +164,7 @@ class RecurrentTranslator(nn.Module):
         first, *above = memory["state"].unbind(1)
         x_BTH, state_BPH = self.first.finish(self.dropout(self.embed_target(target_BT)), length_B, first)
         after = [state_BPH]
-        found_BTM, attention_BTS = self.attend(x_BTH, memory)
+        found_BTM, attention_BTS = self.attend(x_BTH, layout.places(target_BT), memory)
         for layer, before_BPH in zip(self.above, above, strict=True):
             x_BTH = torch.cat([x_BTH, found_BTM], 2)
             x_BTH, state_BPH = layer.finish(self.dropout(x_BTH), length_B, before_BPH)  # type: ignore[operator]
@@ -167,17 +172,21 @@ class RecurrentTranslator(nn.Module):
         last_B = (length_B - 1).clamp(min=0)
         x_B1H, found_B1M, attention_B1S = (at(value, last_B).unsqueeze(1) for value in (x_BTH, found_BTM, attention_BTS))
         logits_B1V = self.say(x_B1H, found_B1M, attention_B1S, memory)
-        return logits_B1V[:, 0], {**memory, "state": torch.stack(after, 1)}
+        places = {} if self.diagonal is None else {"places": length_B}
+        return logits_B1V[:, 0], {**memory, **places, "state": torch.stack(after, 1)}
 
     def step(self, token_B: Tensor, state: State) -> tuple[Tensor, State]:
         """What comes after one more token a row (B, V), and the state after it."""
         first, *above = state["state"].unbind(1)
         after = [self.first.step(self.dropout(self.embed_target(token_B)), first)]
-        found_B1M, attention_B1S = self.attend(after[0][:, :1], state)
+        places = {} if self.diagonal is None else {"places": state["places"] + 1}
+        place_B1 = state["places"].unsqueeze(1) if self.diagonal is not None else layout.places(token_B.unsqueeze(1))
+        found_B1M, attention_B1S = self.attend(after[0][:, :1], place_B1, state)
         for layer, before_BPH in zip(self.above, above, strict=True):
             x_BH = torch.cat([after[-1][:, 0], found_B1M[:, 0]], 1)
             after.append(layer.step(self.dropout(x_BH), before_BPH))  # type: ignore[operator]
-        return self.say(after[-1][:, :1], found_B1M, attention_B1S, state)[:, 0], {**state, "state": torch.stack(after, 1)}
+        logits_B1V = self.say(after[-1][:, :1], found_B1M, attention_B1S, state)
+        return logits_B1V[:, 0], {**state, **places, "state": torch.stack(after, 1)}
 
     begin_graph, step_graph = begin, step
 
@@ -190,5 +199,5 @@ class RecurrentTranslator(nn.Module):
             "memory": ("B", "S", 2 * hidden),
             "memory_keys": ("B", "S", hidden),
             "memory_inside": ("B", "S"),
-            **({} if self.lexical is None else {"memory_words": ("B", "S", self.embed.embedding_dim)}),
+            **({"places": ("B",), "memory_tokens": ("B", "S"), "memory_there": ("B", "S")} if self.dictionary else {}),
         }

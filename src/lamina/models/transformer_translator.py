@@ -16,7 +16,7 @@ from lamina.models.transformer import Shape, Stack, stacked, unstacked, xavier_w
 from lamina.nn import tokens as layout
 from lamina.nn.attention import padding_mask
 from lamina.nn.cache import LEAST, Appended, InPlace, of_capacity, with_room
-from lamina.nn.lexical import Lexical, Pointer
+from lamina.nn.lexical import Dictionary, Pointer, there
 
 State = dict[str, Tensor]
 
@@ -25,14 +25,14 @@ class TransformerTranslator(nn.Module):
     """source_BS and target_BT, int64 -> {"token_logits": (B, T, V), "attention": (B, T, S)}.
 
     The target begins with `<bos>`; at each place, the logits say what comes next. attention is the mean over heads of the
-    block that aligns best, and sums to one over the source; with `lexical` it is that which points at the source's words.
-    source_vocabulary: None where both sides share one table of
-    embeddings, which is then the last layer too (the paper, section 3.4). encoder and decoder have one width. Raises
-    LaminaError where shapes do not fit together, or a row is longer than learned positions reach.
+    block that aligns best, and sums to one over the source; with a dictionary it is that which points at the source's words.
+    source_vocabulary: None where both sides share one table of embeddings, which is then the last layer too (the paper, section
+    3.4). translations: entries of a dictionary for each token of the source; 0: no dictionary. encoder and decoder have one
+    width. Raises LaminaError where shapes do not fit together, or a row is longer than learned positions reach.
     """
 
     def __init__(
-        self, vocabulary: int, encoder: Shape, decoder: Shape, source_vocabulary: int | None = None, lexical: bool = False
+        self, vocabulary: int, encoder: Shape, decoder: Shape, source_vocabulary: int | None = None, translations: int = 0
     ):
         super().__init__()
         self.embed = nn.Embedding(source_vocabulary or vocabulary, encoder.width)
@@ -45,52 +45,56 @@ class TransformerTranslator(nn.Module):
         for table in (self.embed, self.embed_target):
             nn.init.normal_(table.weight, std=decoder.width**-0.5)
         self.scale = decoder.width**0.5
-        self.pointer = Pointer(decoder.width, encoder.width) if lexical else None
-        self.lexical = Lexical(decoder.width, self.scale) if lexical else None
+        self.pointer = Pointer(decoder.width, encoder.width) if translations else None
+        known = source_vocabulary or vocabulary, vocabulary
+        self.dictionary = Dictionary(*known, translations) if translations else None
         self.head.weight = self.embed_target.weight
         if source_vocabulary is None:
             self.embed.weight = self.embed_target.weight
 
     def forward(self, source_BS: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
         self.decoder.check_length(target_BT.shape[1])
-        x_BSD, mask, word_BSD = self.read(source_BS)
+        x_BSD, mask, words = self.read(source_BS)
         seen: list[Tensor] = []
         there_BT, back_BT = layout.to_left(target_BT)
         x_BTD = self.embed_target(target_BT.gather(1, there_BT)) * self.scale
         places_1T = layout.places(target_BT)
         memory = self.decoder.remember(x_BSD)
         x_BTD = self.decoder(
-            x_BTD, places_1T, causal=True, memory=memory, memory_mask=mask, seen=seen if self.lexical is None else None
+            x_BTD, places_1T, causal=True, memory=memory, memory_mask=mask, seen=seen if self.pointer is None else None
         )
-        x_BTD, pointed_BTS = self.with_words(x_BTD, self.words(word_BSD, x_BSD, mask))
-        attention_BTS = seen[0] if pointed_BTS is None else pointed_BTS
         x_BTD = x_BTD.gather(1, back_BT.unsqueeze(2).expand_as(x_BTD))
-        attention_BTS = attention_BTS.gather(1, back_BT.unsqueeze(2).expand_as(attention_BTS))
-        return {"token_logits": self.head(x_BTD).float(), "attention": attention_BTS}
+        logits_BTV, attention_BTS = self.say(x_BTD, layout.row_positions(target_BT), words)
+        if attention_BTS is None:
+            attention_BTS = seen[0].gather(1, back_BT.unsqueeze(2).expand_as(seen[0]))
+        return {"token_logits": logits_BTV, "attention": attention_BTS}
 
-    def read(self, source_BS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The source, read (B, S, D), the mask of what may be attended to, and the embeddings (B, S, D)."""
+    def read(self, source_BS: Tensor) -> tuple[Tensor, Tensor, State]:
+        """The source, read (B, S, D), the mask of what may be attended to, and what `say` needs of the source's words."""
         self.encoder.check_length(source_BS.shape[1])
         mask = padding_mask(layout.inside(source_BS))
         word_BSD = self.embed(source_BS)
-        return self.encoder(word_BSD * self.scale, layout.row_positions(source_BS), mask), mask, word_BSD
-
-    def words(self, word_BSD: Tensor, x_BSD: Tensor, mask: Tensor) -> State:
-        """What `with_words` needs of the source."""
+        x_BSD = self.encoder(word_BSD * self.scale, layout.row_positions(source_BS), mask)
         if self.pointer is None:
-            return {}
-        return {
-            "memory_words": word_BSD,
-            "memory_pointers": self.pointer.keys(x_BSD),
-            "memory_inside": mask[:, 0, 0],
-        }
+            return x_BSD, mask, {}
+        return (
+            x_BSD,
+            mask,
+            {
+                "memory_tokens": source_BS,
+                "memory_there": there(word_BSD, source_BS, self.embed.weight),
+                "memory_pointers": self.pointer.keys(x_BSD),
+                "memory_inside": mask[:, 0, 0],
+            },
+        )
 
-    def with_words(self, x_BTD: Tensor, words: State) -> tuple[Tensor, Tensor | None]:
-        """x_BTD with what the source's own words add to it, and where it looks for them (B, T, S), if they speak."""
-        if self.pointer is None or self.lexical is None:
-            return x_BTD, None
-        weight_BTS = self.pointer(x_BTD, words["memory_pointers"], words["memory_inside"])
-        return x_BTD + self.lexical(weight_BTS, words["memory_words"]), weight_BTS
+    def say(self, x_BTD: Tensor, place_BT: Tensor, words: State) -> tuple[Tensor, Tensor | None]:
+        """The logits (B, T, V), and where the dictionary is asked (B, T, S), if there is one."""
+        logits_BTV = self.head(x_BTD).float()
+        if self.pointer is None or self.dictionary is None:
+            return logits_BTV, None
+        weight_BTS = self.pointer(x_BTD, place_BT, words["memory_pointers"], words["memory_inside"])
+        return logits_BTV + self.dictionary(weight_BTS, words["memory_tokens"], words["memory_there"]), weight_BTS
 
     # Generation, as in `transformer_decoder.py`: the memory of the source is computed once.
 
@@ -109,17 +113,17 @@ class TransformerTranslator(nn.Module):
     def begin_graph(self, source_BS: Tensor, target_BT: Tensor) -> tuple[Tensor, State]:
         """`begin` with no room to spare: C = T."""
         self.decoder.check_length(target_BT.shape[1])
-        x_BSD, mask, word_BSD = self.read(source_BS)
-        memory, words = self.decoder.remember(x_BSD), self.words(word_BSD, x_BSD, mask)
+        x_BSD, mask, words = self.read(source_BS)
+        memory = self.decoder.remember(x_BSD)
         target_BT = layout.to_right(target_BT)
         mask_BTT, cache = layout.causal_mask(target_BT, restarts=False), Appended()
         x_BTD = self.embed_target(target_BT) * self.scale
         positions_BT = layout.positions(mask_BTT)
         x_BTD = self.decoder(x_BTD, positions_BT, mask_BTT.unsqueeze(1), cache=cache, memory=memory, memory_mask=mask)
-        x_B1D, _ = self.with_words(x_BTD[:, -1:], words)
+        logits_B1V, _ = self.say(x_BTD[:, -1:], positions_BT[:, -1:], words)
         keys, values = cache.tensors()
         memory_keys, memory_values = stacked(memory)
-        return self.head(x_B1D[:, 0]).float(), {
+        return logits_B1V[:, 0], {
             **words,
             "keys": keys,
             "values": values,
@@ -136,17 +140,18 @@ class TransformerTranslator(nn.Module):
     def stepped(self, token_B: Tensor, state: State, cache: InPlace | Appended) -> tuple[Tensor, State]:
         self.decoder.check_length(state["inside"].shape[1] + 1)
         inside_BT = torch.cat([state["inside"], torch.ones_like(state["inside"][:, :1])], 1)
+        place_B1 = inside_BT.sum(1, keepdim=True) - 1
         x_B1D = self.decoder(
             self.embed_target(token_B.unsqueeze(1)) * self.scale,
-            inside_BT.sum(1, keepdim=True) - 1,
+            place_B1,
             inside_BT[:, None, None],
             cache=cache,
             memory=unstacked(state["memory_keys"], state["memory_values"]),
             memory_mask=state["memory_inside"][:, None, None],
         )
-        x_B1D, _ = self.with_words(x_B1D, state)
+        logits_B1V, _ = self.say(x_B1D, place_B1, state)
         keys, values = cache.tensors()
-        return self.head(x_B1D[:, 0]).float(), {**state, "keys": keys, "values": values, "inside": inside_BT}
+        return logits_B1V[:, 0], {**state, "keys": keys, "values": values, "inside": inside_BT}
 
     @property
     def state_dims(self) -> dict[str, tuple[str | int, ...]]:
@@ -155,9 +160,9 @@ class TransformerTranslator(nn.Module):
         heads, width = shape.heads, shape.width // shape.heads
         cache = ("B", shape.depth, shape.groups or heads, "T", width)
         memory = ("B", shape.depth, heads, "S", width)
-        words = {"memory_words": ("B", "S", shape.width), "memory_pointers": ("B", "S", shape.width)} if self.lexical else {}
+        pointers: tuple[str | int, ...] = ("B", "S", shape.width)
         return {
-            **words,
+            **({"memory_tokens": ("B", "S"), "memory_there": ("B", "S"), "memory_pointers": pointers} if self.pointer else {}),
             "keys": cache,
             "values": cache,
             "inside": ("B", "T"),

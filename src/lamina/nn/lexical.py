@@ -1,44 +1,96 @@
-"""What the words of a source say of the next word by themselves, past all layers.
+"""What the words of a source say of the next word by themselves, past all layers: a dictionary, and where to look.
 
-Nguyen and Chiang 2018, "Improving Lexical Choice in Neural Machine Translation", section 4: the embeddings of the source, under
-attention, join what the last layer reads. With few sentences, or little time, rare words and names are learned so long before the
-layers know them. What changed: a linear map in place of a layer with tanh. It begins as the identity: where both sides share one
-table of embeddings, which is the last layer too, a word that attention points at is then said as it is.
+Arthur, Neubig and Nakamura 2016, "Incorporating Discrete Translation Lexicons into Neural Machine Translation", section 3.2: the
+translations of each word of the source, as probable as a dictionary says, weighted by attention, are a bias of the last softmax.
+With few sentences, or little time, words are said right long before the layers know them, and what is rare stays right.
+What changed: what no entry names keeps a share that is learned; attention leans to the diagonal at the start, as alignments do
+(Dyer et al. 2013, "A Simple, Fast, and Effective Reparameterization of IBM Model 2").
 
-Shapes: B rows, S tokens of the source, T tokens of the target, D features, M features of the source.
+Shapes: B rows, S tokens of the source, T tokens of the target, D features, M features of the source, V tokens known, K
+translations of a token.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+STEEP = 4.0
+"""How fast attention falls off beside the diagonal at the start: Dyer et al. 2013 begin with it too."""
+
+
+class Diagonal(nn.Module):
+    """What is added to scores of attention: less, the further a token stands from the diagonal, in lengths of the source.
+
+    place_BT, each target token's position from 0, and what of the source is no padding (B, S) -> (B, T, S). Learned: how steeply
+    it falls, and how many tokens of the source one of the target takes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steep, self.pace = nn.Parameter(torch.tensor(STEEP)), nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, place_BT: Tensor, inside_BS: Tensor) -> Tensor:
+        place_BS, length_B1 = inside_BS.long().cumsum(1) - 1, inside_BS.sum(1, keepdim=True)
+        away_BTS = (place_BS.unsqueeze(1) - self.pace * place_BT.unsqueeze(2)).abs()
+        return -self.steep * away_BTS / length_B1.unsqueeze(2)
+
 
 class Pointer(nn.Module):
-    """Attention of one head that tells where it looks: x_BTD and keys of the source -> weights (B, T, S) in float32."""
+    """Attention of one head that tells where it looks: x_BTD, its places (B, T), and keys of the source -> weights (B, T, S) in
+    float32."""
 
     def __init__(self, width: int, source: int):
         super().__init__()
-        self.query, self.key = nn.Linear(width, width), nn.Linear(source, width)
+        self.query, self.key, self.diagonal = nn.Linear(width, width), nn.Linear(source, width), Diagonal()
 
     def keys(self, x_BSM: Tensor) -> Tensor:
         return self.key(x_BSM)
 
-    def forward(self, x_BTD: Tensor, key_BSD: Tensor, inside_BS: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, place_BT: Tensor, key_BSD: Tensor, inside_BS: Tensor) -> Tensor:
         score_BTS = (self.query(x_BTD) @ key_BSD.transpose(1, 2)).float() * key_BSD.shape[2] ** -0.5
+        score_BTS = score_BTS + self.diagonal(place_BT, inside_BS)
         return score_BTS.masked_fill(~inside_BS.unsqueeze(1), torch.finfo(torch.float32).min).softmax(2)
 
 
-class Lexical(nn.Module):
-    """weights (B, T, S) and embeddings of the source (B, S, D) -> (B, T, D), to be added to what the last layer reads.
+class Dictionary(nn.Module):
+    """weights (B, T, S), tokens of the source (B, S), how much of each is there (B, S) -> log probabilities (B, T, V), to be
+    added to logits.
 
-    scale: what brings the embeddings to the size of that.
+    `word` (V of the source, K) and `share` are the translations of every token and their probabilities. Until `start` is told
+    others, a token is its own translation where both sides share one vocabulary, and has none where they do not.
     """
 
-    def __init__(self, width: int, scale: float):
-        super().__init__()
-        self.say, self.scale = nn.Linear(width, width, bias=False), scale
-        nn.init.eye_(self.say.weight)
+    word: Tensor
+    share: Tensor
 
-    def forward(self, weight_BTS: Tensor, word_BSD: Tensor) -> Tensor:
-        return self.say(weight_BTS.to(word_BSD.dtype) @ word_BSD * self.scale)
+    def __init__(self, source_vocabulary: int, vocabulary: int, translations: int):
+        super().__init__()
+        self.vocabulary = vocabulary
+        word_VK = torch.zeros(source_vocabulary, translations, dtype=torch.int64)
+        share_VK = torch.zeros(source_vocabulary, translations)
+        if source_vocabulary == vocabulary:
+            word_VK[:, 0], share_VK[:, 0] = torch.arange(vocabulary), 1.0
+        self.register_buffer("word", word_VK)
+        self.register_buffer("share", share_VK)
+        self.floor = nn.Parameter(torch.tensor(-math.log(vocabulary)))  # log of what any token has, whatever is said of it
+
+    def start(self, word_VK: Tensor, share_VK: Tensor) -> None:
+        self.word.copy_(word_VK)
+        self.share.copy_(share_VK)
+
+    def forward(self, weight_BTS: Tensor, token_BS: Tensor, there_BS: Tensor) -> Tensor:
+        share_BSK = self.share[token_BS] * there_BS.unsqueeze(2)
+        mass_BTN = (weight_BTS.unsqueeze(3) * share_BSK.unsqueeze(1)).flatten(2)
+        word_BTN = self.word[token_BS].flatten(1).unsqueeze(1).expand_as(mass_BTN)
+        said_BTV = mass_BTN.new_zeros(*mass_BTN.shape[:2], self.vocabulary).scatter_add(2, word_BTN, mass_BTN)
+        return (said_BTV + self.floor.exp()).log()
+
+
+def there(embedding_BSD: Tensor, token_BS: Tensor, table_VD: Tensor) -> Tensor:
+    """How much of each token its embedding holds (B, S), in float32: 1, but where the embedding was changed on the way, as
+    those do who ask what the answer owes to it. 0 for none of it."""
+    own_BSD = nn.functional.embedding(token_BS, table_VD).float()
+    return (embedding_BSD.float() * own_BSD).sum(2) / own_BSD.square().sum(2).clamp(min=1e-12)

@@ -37,8 +37,12 @@ LOGITS_AT_ONCE = 2**27
 PIECES = 1.5
 """Tokens of the vocabulary for each square root of a character of training text: 4,300 for 8 million. So grows the number of
 different words in a text, about (Heaps 1978); each must be read often to be learned, and costs at every step."""
+TRANSLATIONS = 16
+"""Of a token, in the dictionary that a network begins with."""
+MOST = 100_000
+"""Pairs that it is counted from."""
 FEW, SOME = 10_000, 300_000
-"""Pairs below which the network is small, and above which it is large."""
+"""Pairs below which the network is small and has no dictionary, and above which it is large."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Translation(Task):
     heads: Annotated[int, Doc("attention heads, for transformer")] = 4
     dropout: Annotated[float | None, Doc("share of features dropped in training (default: 0.2 to 0.1, by the data)")] = None
     label_smoothing: Annotated[float, Doc("probability given to other words")] = 0.1
-    bpe_dropout: Annotated[float, Doc("share of byte pairs left out at random in training")] = 0.1
+    bpe_dropout: Annotated[float | None, Doc("share of byte pairs left out at random (default: 0.1 or 0, by the data)")] = None
     copies: Annotated[float, Doc("share of training pairs with a made-up word on both sides, to learn copying from")] = 0.1
 
     beams: Annotated[int, Doc("translations that are followed at once; 1: the most probable token each time")] = answering(
@@ -152,9 +156,11 @@ class Translation(Task):
 
     def _size(self, count: int, network: str) -> dict[str, Any]:
         """Width, depth and dropout for so many pairs: small networks where there are few (Sennrich and Zhang 2019, Araabi and
-        Monz 2020), since what is computed is better spent on reading them often."""
-        width, depth, dropout = (128, 2, 0.2) if count < FEW else (192, 3, 0.15) if count < SOME else (512, 6, 0.1)
+        Monz 2020), since what is computed is better spent on reading them often. A dictionary knows whole pieces alone."""
+        sizes = {FEW: (128, 2, 0.2), SOME // 3: (128, 3, 0.15), SOME: (192, 3, 0.15)}
+        width, depth, dropout = next((size for most, size in sizes.items() if count < most), (512, 6, 0.1))
         return {
+            "bpe_dropout": (0.1 if count < FEW else 0.0) if self.bpe_dropout is None else self.bpe_dropout,
             "width": self.width or width,
             "depth": self.depth or (max(1, depth // 2) if network == "lstm" else depth),
             "dropout": dropout if self.dropout is None else self.dropout,
@@ -209,7 +215,7 @@ class Translation(Task):
             from lamina.models.recurrent_translator import RecurrentTranslator
 
             wide = {"width": self.width, "hidden": self.width, "depth": self.depth, "dropout": self.dropout}
-            return RecurrentTranslator(self.codec.size, "lstm", **wide, lexical=True)
+            return RecurrentTranslator(self.codec.size, "lstm", **wide, translations=TRANSLATIONS)
         from lamina.models.transformer import Shape
         from lamina.models.transformer_translator import TransformerTranslator
 
@@ -218,19 +224,21 @@ class Translation(Task):
             positions="sinusoidal", feed_forward="relu", dropout=self.dropout,
         )  # fmt: skip
         # Few layers that write cost little quality where enough read (Kasai et al. 2021), and write faster.
-        return TransformerTranslator(
-            self.codec.size, encoder, dataclasses.replace(encoder, depth=(self.depth + 1) // 2), lexical=True
-        )
+        decoder = dataclasses.replace(encoder, depth=(self.depth + 1) // 2)
+        return TransformerTranslator(self.codec.size, encoder, decoder, translations=TRANSLATIONS)
 
     def init(self, model: nn.Module, data: Data) -> None:
-        """Embeddings begin from a lexicon that is counted, not learned: where there are enough pairs to count."""
-        from lamina.models.lexicon import SENTENCES, start_from_lexicon
+        """The dictionary is counted, not learned, where there are enough pairs to count."""
+        import torch
 
-        codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:SENTENCES]
+        from lamina.models.lexicon import dictionary
+
+        codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:MOST]
         if len(pairs) < FEW:
             return
         sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
-        start_from_lexicon(model.embed, sources, targets)  # type: ignore[arg-type]
+        word_VK, share_VK = dictionary(sources, targets, codec.size, TRANSLATIONS)
+        model.dictionary.start(torch.from_numpy(word_VK), torch.from_numpy(share_VK))  # type: ignore[union-attr, operator]
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Adds how much of the probability goes to other words."""
@@ -347,4 +355,4 @@ class Translation(Task):
         """Pairs of like length together, cut and changed anew in every epoch."""
         from lamina.data.pair_batches import PairBatches
 
-        return PairBatches(self.codec, columns, self.batch_of, size, seed, self.context, self.bpe_dropout, self.copies)
+        return PairBatches(self.codec, columns, self.batch_of, size, seed, self.context, self.bpe_dropout or 0.0, self.copies)
