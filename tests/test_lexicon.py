@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lamina.models.lexicon import NOTHING, STEEP, dictionary, lexicon
+from lamina.models.lexicon import NOTHING, STEEP, dictionary, lexicon, start
 from lamina.models.recurrent_translator import RecurrentTranslator
 from lamina.models.transformer import Shape
 from lamina.models.transformer_translator import TransformerTranslator
@@ -133,7 +133,7 @@ def test_a_network_with_a_dictionary_learns_sooner(kind):
     for told in (True, False):
         model, rng = translator(kind), np.random.default_rng(0)
         if told:
-            model.dictionary.start(*map(torch.from_numpy, dictionary(sources, targets, 64, 4)))
+            start(model.dictionary, sources, targets)
         optimizer, losses = torch.optim.AdamW(model.parameters(), lr=5e-3), []
         for _ in range(30):
             source_BS = torch.from_numpy(rng.integers(4, 4 + WORDS, (64, 5)))

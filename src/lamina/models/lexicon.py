@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
-from lamina.nn.lexical import STEEP
+from lamina.nn.lexical import STEEP, Dictionary
 
-TOKENS, PAIRS = 60, 2**24
-"""Tokens of a sentence that is counted, and pairs of tokens at most: some 40,000 sentences, a gigabyte."""
+MOST, TOKENS, PAIRS = 100_000, 60, 2**24
+"""Sentences that are counted at most, tokens of each, and pairs of tokens: some 40,000 sentences of 20, a gigabyte."""
 STEPS = 5
 """Of expectation maximization."""
 NOTHING = 0.08
@@ -75,3 +76,9 @@ def dictionary(
     word_VK[:, 0], share_VK[:, 0] = np.arange(vocabulary), 1.0
     word_VK[source_U[kept], rank_U[kept]], share_VK[source_U[kept], rank_U[kept]] = target_U[kept], share_U[kept]
     return word_VK, share_VK
+
+
+def start(module: Dictionary, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> None:
+    """Tells a network's dictionary what is counted."""
+    word_VK, share_VK = dictionary(sources, targets, *module.word.shape)
+    module.start(torch.from_numpy(word_VK), torch.from_numpy(share_VK))

@@ -39,8 +39,6 @@ PIECES = 1.5
 different words in a text, about (Heaps 1978); each must be read often to be learned, and costs at every step."""
 TRANSLATIONS = 16
 """Of a token, in the dictionary that a network begins with."""
-MOST = 100_000
-"""Pairs that it is counted from."""
 FEW, SOME = 10_000, 300_000
 """Pairs below which the network is small and has no dictionary, and above which it is large."""
 
@@ -54,9 +52,7 @@ class Translation(Task):
     model_name: Annotated[
         Literal["auto", "transformer", "lstm"], Doc("the network; auto: transformer; lstm: with attention (Luong et al. 2015)")
     ] = "auto"
-    vocabulary: Annotated[
-        int | None, Doc("byte pairs at most, shared by both languages (default: 512 to 16,000, by the data)")
-    ] = None
+    vocabulary: Annotated[int | None, Doc("byte pairs of both languages at most (default: 512 to 16,000, by the data)")] = None
     context: Annotated[int, Doc("tokens of a sentence at most")] = 256
     width: Annotated[int | None, Doc("features of a token (default: 128 to 512, by the data)")] = None
     depth: Annotated[int | None, Doc("layers of the encoder (default: by the data); the Transformer's decoder has half")] = None
@@ -229,16 +225,12 @@ class Translation(Task):
 
     def init(self, model: nn.Module, data: Data) -> None:
         """The dictionary is counted, not learned, where there are enough pairs to count."""
-        import torch
-
-        from lamina.models.lexicon import dictionary
+        from lamina.models.lexicon import MOST, start
 
         codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:MOST]
-        if len(pairs) < FEW:
-            return
-        sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
-        word_VK, share_VK = dictionary(sources, targets, codec.size, TRANSLATIONS)
-        model.dictionary.start(torch.from_numpy(word_VK), torch.from_numpy(share_VK))  # type: ignore[union-attr, operator]
+        if len(pairs) >= FEW:
+            sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
+            start(model.dictionary, sources, targets)  # type: ignore[arg-type]
 
     def augment(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Adds how much of the probability goes to other words."""
