@@ -17,7 +17,15 @@ from lamina.explain.alignments import alignments, drawn
 from lamina.explain.subject import cells_of_tokens, freeze
 from lamina.explain.texts import cells_of_words
 from lamina.modalities.byte_pairs import learned
-from lamina.modalities.sentences import COPIES, EOS, SentenceReader, Vocabulary, unknown_stretches
+from lamina.modalities.sentences import (
+    COPIES,
+    EOS,
+    NAMES,
+    SentenceReader,
+    Vocabulary,
+    familiar_words,
+    unknown_stretches,
+)
 from lamina.run import WritingForward, forward_of
 from lamina.tasks.translation import Translation
 
@@ -195,7 +203,7 @@ def test_any_text_comes_back(text):
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(alphabet="one two and-Иван😀\u0301.", max_size=30))
 def test_pieces_tell_where_tokens_stand(text):
-    reader = SentenceReader(PIECES, VOCABULARY.alphabet, 256)
+    reader = SentenceReader(PIECES, VOCABULARY.alphabet, (), 256)
     (pieces,) = reader.pieces({"text": [text]})
     assert len(pieces) == np.count_nonzero(reader.encode({"text": [text]})["source"])
     covered = {place for _, start, end in pieces for place in range(start, end)}
@@ -211,6 +219,44 @@ def test_stretches_that_are_unknown():
     assert unknown_stretches("a東京b", known) == [(1, 3)]  # but not where no spaces are written
     many = " x ".join("😀🎉👍🚀🌍🍕")
     assert len(VOCABULARY.stretches(many)) == COPIES
+
+
+NAMED = Vocabulary(PIECES, VOCABULARY.alphabet + "xyz-.3", ("one", "two", "the"))
+
+
+def test_words_that_are_not_familiar_are_marked_as_names():
+    source = NAMED.source("the xy-3 one.")
+    marker = NAMED.copy + COPIES + 1
+    assert source.count(marker) == 1 and source[source.index(marker) + 1 : source.index(NAMED.copy + COPIES)] == NAMED.cut("xy-3")
+    assert NAMED.target("xy-3 eins", "the xy-3 one.").count(marker) == 1
+    assert marker not in NAMED.target("xy-34 eins", "the xy-3 one."), "a part of another word is no name"
+    assert DECODER.text(NAMED.target("eins (xy-3) xy-3.", "the xy-3 one."), source) == "eins (xy-3) xy-3."
+    many = " ".join(f"x{'y' * n}" for n in range(20))
+    assert len(NAMED.stretches(many)) == NAMES and DECODER.text(NAMED.target(many, many), NAMED.source(many)) == many
+    assert VOCABULARY.stretches(many) == [], "nothing is marked where no word is familiar"
+
+
+def test_a_name_may_be_translated_and_an_unknown_word_may_not():
+    source = NAMED.source("one zyx 😀")
+    tokens = NAMED.cut(" eins")
+    assert DECODER.text(DECODER.with_copies(tokens, source, None), source) == "eins 😀"
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(alphabet="one two xyz-.3Иван😀\u0301", max_size=30))
+def test_what_is_marked_comes_back(text):
+    assert DECODER.text(NAMED.target(text, text), NAMED.source(text)) == DECODER.text(VOCABULARY.cut(f" {text.strip()}"), [])
+    reader = SentenceReader(PIECES, NAMED.alphabet, NAMED.familiar, 256)
+    (pieces,) = reader.pieces({"text": [text]})
+    assert len(pieces) == np.count_nonzero(reader.encode({"text": [text]})["source"])
+
+
+def test_rare_words_are_names_only_where_translations_keep_them():
+    texts = ["a dog called Rex", "a dog called Fido", "a dog called Bello"]
+    kept, lost = ["ein Hund namens Rex", "ein Hund, Fido", "Bello"], ["ein Hund", "Rexes Hund", "noch ein Hund"]
+    assert familiar_words(texts, kept, 3) == ("a", "called", "dog")
+    assert familiar_words(texts, lost, 3) == ()
+    assert familiar_words(["a"] * 3, ["ein"] * 3, 3) == () == familiar_words([], [], 3)
 
 
 def test_a_forgotten_copy_is_put_where_it_was_looked_at():

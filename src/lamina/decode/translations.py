@@ -20,8 +20,8 @@ from lamina.decode.steps import BOS, EOS, PAD, Arrays, Steps, steps_of
 from lamina.errors import LaminaError
 
 FIRST = 4
-COPIES = 4
-"""Markers after the pieces: <copy 1> to <copy 4>, then <copied>."""
+COPIES, NAMES = 4, 8
+"""Markers after the pieces: <copy 1> to <copy 4>, then <copied>, then <name 1> to <name 8>."""
 EXTRA = 10
 """A translation is at most twice as long as its source and so many tokens more."""
 AT_ONCE = 2**26
@@ -110,31 +110,32 @@ class Translations:
         """The bytes of pieces, each as the character of its number; other tokens have none."""
         return "".join(self.pieces[token - FIRST] for token in tokens if FIRST <= token < self.copy)
 
-    def copied(self, source: Sequence[int]) -> list[str]:
-        """The bytes of each stretch that the source marks, in the order of their markers."""
-        found: list[str] = []
+    def marks(self, token: int) -> bool:
+        """Whether a token is a marker that opens a stretch."""
+        return self.copy <= token <= self.copy + COPIES + NAMES and token != self.copy + COPIES
+
+    def copied(self, source: Sequence[int]) -> dict[int, str]:
+        """The bytes of each stretch that the source marks, by its marker."""
+        found: dict[int, str] = {}
         start = None
         for place, token in enumerate(source):
-            if self.copy <= token < self.copy + COPIES:
+            if self.marks(token):
                 start = place
             elif token == self.copy + COPIES and start is not None:
-                found.append(self.bytes_of(source[start:place]))
+                found[source[start]] = self.bytes_of(source[start:place])
                 start = None
         return found
 
     def text(self, tokens: Sequence[int], source: Sequence[int]) -> str:
         """The text of a translation: bytes joined, markers replaced by what they stand for, without white space at its ends."""
         stretches = self.copied(source)
-        raw = ""
-        for token in tokens:
-            number = token - self.copy
-            raw += stretches[number] if 0 <= number < len(stretches) else self.bytes_of([token])
+        raw = "".join(stretches[token] if token in stretches else self.bytes_of([token]) for token in tokens)
         return raw.encode("latin-1").decode("utf-8", errors="replace").strip()
 
     def pieces_of(self, tokens: Sequence[int], source: Sequence[int]) -> tuple[str, list[tuple[str, int, int]]]:
         """The text of a translation, and what each of its tokens and its end stand for in it: text, start and end."""
         stretches = self.copied(source)
-        raws = [stretches[t - self.copy] if 0 <= t - self.copy < len(stretches) else self.bytes_of([t]) for t in tokens]
+        raws = [stretches[token] if token in stretches else self.bytes_of([token]) for token in tokens]
         text = "".join(raws).encode("latin-1").decode("utf-8", errors="replace")
         lost = len(text) - len(text.lstrip())
         kept = text.strip()
@@ -148,9 +149,8 @@ class Translations:
     def with_copies(self, tokens: list[int], source: Sequence[int], looks_TS: np.ndarray | None) -> list[int]:
         """The tokens, with every marker of the source that they lack behind the token that looks at it most, or at the end."""
         tokens = list(tokens)
-        for number in range(len(self.copied(source))):
-            marker = self.copy + number
-            if marker in tokens:
+        for marker in self.copied(source):
+            if marker in tokens or marker > self.copy + COPIES:  # a name need not be copied
                 continue
             place = len(tokens)
             if looks_TS is not None and len(looks_TS) == len(tokens) + 1 and len(tokens):
@@ -162,22 +162,21 @@ class Translations:
             looks_TS = None  # it no longer fits
         return tokens
 
-    def units(self, tokens: Sequence[int], stretches: Sequence[str] | None = None) -> list[tuple[str, list[int]]]:
+    def units(self, tokens: Sequence[int], stretches: Mapping[int, str] | None = None) -> list[tuple[str, list[int]]]:
         """Words, numbers and signs, and the places of their tokens. In a source (without `stretches`) a marker opens what is
-        copied; in a translation it stands for the stretch of its number."""
+        copied; in a translation it stands for its stretch."""
         found: list[tuple[str, list[int]]] = []
         opened = apart = False
         for place, token in enumerate(tokens):
-            number = token - self.copy
-            if stretches is None and 0 <= number < COPIES:
+            if stretches is None and self.marks(token):
                 found.append(("", [place]))
                 opened = True
                 continue
-            raw = stretches[number] if stretches is not None and 0 <= number < len(stretches) else self.bytes_of([token])
+            raw = stretches[token] if stretches is not None and token in stretches else self.bytes_of([token])
             last = found[-1][0] if found else ""
             if opened or (last and raw and not apart and is_letter(last[-1]) and is_letter(raw[0])):
                 found[-1] = (last + raw, [*found[-1][1], place])
-                opened = opened and number != COPIES
+                opened = opened and token != self.copy + COPIES
             elif raw.strip(" "):
                 found.append((raw.lstrip(" "), [place]))
             apart = raw.endswith(" ")

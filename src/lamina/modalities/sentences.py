@@ -6,10 +6,11 @@ the beginning of a sentence as inside.
 
 What training did not know is copied: a stretch of characters that hardly occur there stands in the source between the marker
 <copy i> and <copied>, and is <copy i> alone in the translation, where it becomes the i-th stretch again. The characters stay
-in the source as bytes, so nothing needs to be kept beside the tokens. (Luong et al. 2015, "Addressing the rare word problem",
-have such markers for words; here they are for what no byte pair was learned from.)
+in the source as bytes, so nothing needs to be kept beside the tokens. A word of known characters that training hardly saw stands
+between <name i> and <copied> in its pieces: whether it is a name, and <name i> in the translation, or is translated, is learned.
+(Luong et al. 2015, "Addressing the rare word problem", have such markers.)
 
-Ids: 0 padding, 1 unknown, 2 the beginning, 3 the end, then the pieces, then <copy 1> to <copy 4>, then <copied>.
+Ids: 0 padding, 1 unknown, 2 the beginning, 3 the end, then the pieces, <copy 1> to <copy 4>, <copied>, <name 1> to <name 8>.
 
 Legend: B rows, T tokens.
 """
@@ -18,7 +19,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -28,8 +30,11 @@ import numpy as np
 from lamina.errors import LaminaError
 
 PAD, UNK, BOS, EOS, FIRST = 0, 1, 2, 3, 4
-COPIES = 4
-"""Stretches of one sentence that are copied; further ones are written byte by byte, as far as the model can."""
+COPIES, NAMES = 4, 8
+"""Stretches of one sentence that are copied, and rare words that may be; further ones are written in pieces, as far as the model
+can."""
+WORD = re.compile(r"[^\W_]+(?:[-_.:+'/]+[^\W_]+)*")
+"""What may be a name: letters and digits, and signs between them."""
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
 """Scripts that write no spaces: there an unknown character is copied alone, not all that it touches."""
 Cut = Callable[[str], "Sequence[int]"]
@@ -43,10 +48,12 @@ class Vocabulary:
     pieces: tuple[str, ...]
     """The bytes of every token from id 4 on, each byte as the character of its number."""
     alphabet: str
+    familiar: tuple[str, ...] = ()
+    """Words of sources that are no names. None: no word is marked as one."""
 
     @property
     def size(self) -> int:
-        return FIRST + len(self.pieces) + COPIES + 1
+        return FIRST + len(self.pieces) + COPIES + 1 + NAMES
 
     @property
     def copy(self) -> int:
@@ -63,9 +70,19 @@ class Vocabulary:
 
         return encoder(self.pieces)
 
-    def stretches(self, text: str) -> list[Span]:
-        """What is copied: at most `COPIES` stretches, as (start, end)."""
-        return unknown_stretches(text, characters(self.alphabet))[:COPIES]
+    @cached_property
+    def _familiar(self) -> frozenset[str]:
+        return frozenset(self.familiar)
+
+    def stretches(self, text: str) -> list[tuple[int, int, int]]:
+        """What is or may be copied, in its order: (start, end, the id of its marker)."""
+        unknown = unknown_stretches(text, characters(self.alphabet))[:COPIES]
+        found = [(start, end, self.copy + number) for number, (start, end) in enumerate(unknown)]
+        if self.familiar:
+            apart = [m.span() for m in WORD.finditer(text) if len(m[0]) > 1 and m[0] not in self._familiar]
+            names = [span for span in apart if all(span[1] <= start or end <= span[0] for start, end in unknown)][:NAMES]
+            found += [(start, end, self.copy + COPIES + 1 + number) for number, (start, end) in enumerate(names)]
+        return sorted(found)
 
     def source(self, text: str, cut: Cut | None = None) -> list[int]:
         """Token ids of a sentence and its end. White space at both ends is left out."""
@@ -82,11 +99,14 @@ class Vocabulary:
         """(stretch, where it starts in the text, its token ids), one after another; the stretch of a marker is empty."""
         lead, inner = len(text) - len(text.lstrip()), text.strip()
         at = 0
-        for number, (start, end) in enumerate(self.stretches(inner)):
+        for start, end, marker in self.stretches(inner):
             yield from self._known(inner, at, start, lead, cut)
-            yield "", lead + start, [self.copy + number]
-            raw = inner[start:end].encode(errors="replace").decode("latin-1")
-            yield inner[start:end], lead + start, [self._byte(byte) for byte in raw]
+            yield "", lead + start, [marker]
+            if marker < self.copy + COPIES:
+                raw = inner[start:end].encode(errors="replace").decode("latin-1")
+                yield inner[start:end], lead + start, [self._byte(byte) for byte in raw]
+            else:
+                yield inner[start:end], lead + start, cut(inner[start:end])
             yield "", lead + end, [self.copy + COPIES]
             at = end
         if inner:  # an empty sentence is its end alone
@@ -100,20 +120,22 @@ class Vocabulary:
             yield known, offset, cut(known)
 
     def target(self, translation: str, text: str, cut: Cut | None = None) -> list[int]:
-        """Token ids of a translation and its end; what the source `text` marks as copied is its marker here."""
+        """Token ids of a translation and its end; what the source `text` marks is its marker here, names as whole words alone."""
         cut = cut or self.cut
         text = text.strip()
-        copied = {text[start:end]: number for number, (start, end) in reversed(list(enumerate(self.stretches(text))))}
+        marked = {text[start:end]: marker for start, end, marker in reversed(self.stretches(text))}
         ids: list[int] = []
-        left = f" {translation.strip()}"
-        while left:
-            found = [(left.find(stretch), -len(stretch), stretch) for stretch in copied if stretch in left]
-            if not found:
-                break
-            at, _, stretch = min(found)
-            ids += [*cut(left[:at]), self.copy + copied[stretch]]
-            left = left[at + len(stretch) :]
-        return [*ids, *cut(left), EOS]
+        said, at = f" {translation.strip()}", 0
+        for match in self._of(marked).finditer(said) if marked else ():
+            ids += [*(cut(said[at : match.start()]) if at < match.start() else ()), marked[match[0]]]
+            at = match.end()
+        return [*ids, *cut(said[at:]), EOS]
+
+    def _of(self, marked: Mapping[str, int]) -> re.Pattern[str]:
+        """The longest of what is marked, wherever it stands."""
+        longest = sorted(marked, key=len, reverse=True)
+        last = self.copy + COPIES
+        return re.compile("|".join(re.escape(s) if marked[s] < last else rf"(?<!\w){re.escape(s)}(?!\w)" for s in longest))
 
     def _byte(self, byte: str) -> int:
         return bytes_of(self.pieces)[ord(byte)]
@@ -163,6 +185,16 @@ def unknown_stretches(text: str, known: frozenset[str]) -> list[Span]:
     return [(start, end) for start, end in spans]
 
 
+def familiar_words(texts: Sequence[str], translations: Sequence[str], least: int, share: float = 0.1) -> tuple[str, ...]:
+    """Words that stand in `least` sentences of the source or more. None where fewer than `share` of the others stand in the
+    translation too: rare words are no names there."""
+    words = [dict.fromkeys(WORD.findall(text)) for text in texts]
+    times = Counter(word for each in words for word in each)
+    rare = [(word, said) for each, said in zip(words, translations, strict=True) for word in each if times[word] < least]
+    kept = sum(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", said) is not None for word, said in rare if word in said)
+    return tuple(sorted(word for word, n in times.items() if n >= least)) if rare and kept >= share * len(rare) else ()
+
+
 @dataclass(frozen=True)
 class SentenceReader:
     """From sentences to the inputs of a translator: `source`, padding on its right, and `target`, which only begins."""
@@ -170,6 +202,7 @@ class SentenceReader:
     tokens: tuple[str, ...]
     """The pieces of the vocabulary."""
     alphabet: str
+    familiar: tuple[str, ...]
     context: int
     """Tokens of a sentence at most."""
     column: str = "text"
@@ -185,7 +218,7 @@ class SentenceReader:
 
     def encode(self, columns: dict[str, Any]) -> dict[str, np.ndarray]:
         """{"source": (B, S), "target": (B, 1)} int64. Raises LaminaError for a cell that is no text, or is too long."""
-        codec, rows = Vocabulary(self.tokens, self.alphabet), []
+        codec, rows = Vocabulary(self.tokens, self.alphabet, self.familiar), []
         for number, text in enumerate(columns[self.column], 1):
             if not isinstance(text, str):
                 raise LaminaError(f"row {number}, column {self.column!r}: expected a sentence; got {type(text).__name__}")
@@ -200,7 +233,7 @@ class SentenceReader:
 
     def pieces(self, columns: dict[str, Any]) -> list[list[tuple[str, int, int]]]:
         """What each token of `source` stands for: its text, start and end."""
-        codec = Vocabulary(self.tokens, self.alphabet)
+        codec = Vocabulary(self.tokens, self.alphabet, self.familiar)
         return [
             [(text[start:end], start, end) for start, end in codec.places(text)[: self.context]] for text in columns[self.column]
         ]

@@ -12,6 +12,7 @@ B pairs, S tokens of a source, T tokens of a translation, V words of the vocabul
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -71,6 +72,8 @@ class Translation(Task):
     tokens: tuple[str, ...] = learned(())
     """Of the vocabulary."""
     alphabet: str = learned("")
+    familiar: tuple[str, ...] = learned(())
+    """Words of the source that are no names."""
     words: str = learned("")
     """sacrebleu's tokenization of the target language."""
     short: bool = learned(False)
@@ -90,7 +93,7 @@ class Translation(Task):
     def codec(self) -> Vocabulary:
         from lamina.modalities.sentences import Vocabulary
 
-        return Vocabulary(self.tokens, self.alphabet)
+        return Vocabulary(self.tokens, self.alphabet, self.familiar)
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -123,6 +126,7 @@ class Translation(Task):
         from lamina.data.columns import length
         from lamina.decode.corpus_scores import mostly_short, tokenization
         from lamina.modalities.byte_pairs import learned as learned_pieces
+        from lamina.modalities.sentences import familiar_words
 
         count = length(data.train)
         if not count:
@@ -130,16 +134,14 @@ class Translation(Task):
         self.check_settings()
         texts, translations = list(data.train["text"]), list(data.train["translation"])
         size = self.vocabulary or max(512, min(16_000, int(PIECES * sum(map(len, texts + translations)) ** 0.5)))
-        seen: dict[str, int] = {}
-        for text in texts:
-            for character in set(text):
-                seen[character] = seen.get(character, 0) + 1
+        seen = Counter(character for text in texts for character in set(text))
         names = data.about.get("languages") or [self.source_name, self.target_name]
         network = "transformer" if self.model_name == "auto" else self.model_name
         taught = self._size(count, network) | {
             "vocabulary": size,
             "tokens": learned_pieces([f" {text}" for text in texts + translations], size),
             "alphabet": "".join(sorted(character for character, times in seen.items() if times >= min(LEAST_SEEN, count))),
+            "familiar": familiar_words(texts, translations, LEAST_SEEN),
             "words": tokenization(translations),
             "short": mostly_short(translations, tokenization(translations)),
             "network": network,
@@ -176,7 +178,7 @@ class Translation(Task):
         self.decoder.check()
 
     def with_state(self, state: Mapping[str, Any]) -> Translation:
-        return dataclasses.replace(self, **{**state, "tokens": tuple(state["tokens"])})  # JSON has lists alone
+        return dataclasses.replace(self, **{**state, **{name: tuple(state[name]) for name in ("tokens", "familiar")}})
 
     def encode(self, columns: Columns, mode: Mode) -> Batch:
         """`source` (B, S) ends with <eos>, `target` (B, T) begins with <bos>, `label` (B, T) is what follows at each place.
@@ -279,7 +281,7 @@ class Translation(Task):
     def serving(self) -> Serving:
         from lamina.modalities.sentences import SentenceReader
 
-        return Serving(SentenceReader(self.tokens, self.alphabet, self.context), self.decoder)
+        return Serving(SentenceReader(self.tokens, self.alphabet, self.familiar, self.context), self.decoder)
 
     def spoken(self, batch: Batch) -> list[tuple[str, list[Piece]]]:
         """The translation that is frozen in `batch`, and where each of its tokens stands in it."""
@@ -301,9 +303,8 @@ class Translation(Task):
 
         from lamina.data.columns import take
 
-        sizes = np.asarray([len(text) for text in columns["text"]], np.int64)
-        order = np.argsort(sizes, kind="stable")
-        longest = min(self.context, int(sizes.max(initial=0)) + 2)
+        order = np.argsort([len(text) for text in columns["text"]], kind="stable")
+        longest = min(self.context, max(map(len, columns["text"]), default=0) + 2)
         most = max(1, min(batch_size, LOGITS_AT_ONCE // (longest * self.codec.size)))
         metrics, said = super().evaluate(forward, take(columns, order), most)
         return metrics, take(said, np.argsort(order))
@@ -339,8 +340,7 @@ class Translation(Task):
 
         groups = default_groups(model, recipe)
         if recipe.optimizer == "muon":
-            groups[-1]["lr_scale"] = 0.1
-            return [*groups[:-1], {**groups[-1], "beta2": 0.98}]
+            return [*groups[:-1], {**groups[-1], "lr_scale": 0.1, "beta2": 0.98}]
         return [{**group, "beta2": 0.98} for group in groups]
 
     def stream(self, model: nn.Module, columns: Columns, size: int, seed: int, progress: Callable[[], float]) -> Stream:
