@@ -133,6 +133,7 @@ def test_a_network_with_a_dictionary_learns_sooner(kind):
     for told in (True, False):
         model, rng = translator(kind), np.random.default_rng(0)
         if told:
+            assert model.dictionary is not None
             start(model.dictionary, sources, targets)
         optimizer, losses = torch.optim.AdamW(model.parameters(), lr=5e-3), []
         for _ in range(30):

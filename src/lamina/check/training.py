@@ -220,7 +220,7 @@ def _learned(walk: Walk) -> nn.Module | None:
             loss = summed(walk, model, batch)
             last = float(loss.detach())
             first = last if step == 0 else first
-            if last < first - 0.5 * abs(first):
+            if last < first - 0.8 * abs(first):
                 break
             optimizer.zero_grad()
             loss.backward()

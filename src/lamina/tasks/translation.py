@@ -36,10 +36,9 @@ LEAST_SEEN = 3
 LOGITS_AT_ONCE = 2**27
 """Logits that are held at once when translations are judged: 512 MiB."""
 PIECES = 1.5
-"""Tokens of the vocabulary for each square root of a character of training text: 4,300 for 8 million. So grows the number of
-different words in a text, about (Heaps 1978); each must be read often to be learned, and costs at every step."""
+"""Tokens of the vocabulary for each square root of a character of training text, 4,300 for 8 million (Heaps 1978)."""
 TRANSLATIONS = 16
-"""Of a token, in the dictionary that a network begins with."""
+"""Of each token, in a network's dictionary."""
 FEW, SOME = 10_000, 300_000
 """Pairs below which the network is small and has no dictionary, and above which it is large."""
 
@@ -69,6 +68,7 @@ class Translation(Task):
     length_penalty: Annotated[float, Doc("0 favours short translations, 1 the best mean of a token")] = answering(1.0)
 
     network: str = learned("")
+    translations: int = learned(0)
     tokens: tuple[str, ...] = learned(())
     """Of the vocabulary."""
     alphabet: str = learned("")
@@ -145,6 +145,7 @@ class Translation(Task):
             "words": tokenization(translations),
             "short": mostly_short(translations, tokenization(translations)),
             "network": network,
+            "translations": TRANSLATIONS if count >= FEW else 0,
             "source_name": self.source_name or names[0],
             "target_name": self.target_name or names[1],
         }
@@ -170,8 +171,7 @@ class Translation(Task):
 
         limits = (("vocabulary", 257, 2**20), ("context", 8, 2**16), ("width", 8, 2**14), ("depth", 1, 100), ("heads", 1, 2**10))
         for flag, least, most in limits:
-            value = getattr(self, flag)
-            expect(flag, value, value is None or least <= value <= most, f"{least} to {most}")
+            expect(flag, value := getattr(self, flag), value is None or least <= value <= most, f"{least} to {most}")
         for flag in ("dropout", "label_smoothing", "bpe_dropout", "copies"):
             value = getattr(self, flag)
             expect(flag.replace("_", "-"), value, value is None or 0 <= value < 1, "a share from 0 to below 1")
@@ -213,7 +213,7 @@ class Translation(Task):
             from lamina.models.recurrent_translator import RecurrentTranslator
 
             wide = {"width": self.width, "hidden": self.width, "depth": self.depth, "dropout": self.dropout}
-            return RecurrentTranslator(self.codec.size, "lstm", **wide, translations=TRANSLATIONS)
+            return RecurrentTranslator(self.codec.size, "lstm", **wide, translations=self.translations)
         from lamina.models.transformer import Shape
         from lamina.models.transformer_translator import TransformerTranslator
 
@@ -223,14 +223,14 @@ class Translation(Task):
         )  # fmt: skip
         # Few layers that write cost little quality where enough read (Kasai et al. 2021), and write faster.
         decoder = dataclasses.replace(encoder, depth=(self.depth + 1) // 2)
-        return TransformerTranslator(self.codec.size, encoder, decoder, translations=TRANSLATIONS)
+        return TransformerTranslator(self.codec.size, encoder, decoder, translations=self.translations)
 
     def init(self, model: nn.Module, data: Data) -> None:
         """The dictionary is counted, not learned, where there are enough pairs to count."""
         from lamina.models.lexicon import MOST, start
 
         codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:MOST]
-        if len(pairs) >= FEW:
+        if self.translations:
             sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
             start(model.dictionary, sources, targets)  # type: ignore[arg-type]
 
