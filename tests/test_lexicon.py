@@ -118,6 +118,15 @@ def test_what_is_left_of_an_embedding_says_so_and_hands_its_gradient_on():
     close((embedding_BSD.grad * table_VD[token_BS]).sum(2), torch.ones(1, 2))
 
 
+def test_no_embedding_makes_a_share_negative():
+    table_VD, token_BS = torch.randn(9, 6), torch.tensor([[4, 7]])
+    there_BS = there(-2 * table_VD[token_BS], token_BS, table_VD)
+    close(there_BS, torch.zeros(1, 2))
+    module = Dictionary(9, 7, 3)
+    module.start(torch.randint(7, (9, 3)), torch.rand(9, 3))
+    assert torch.isfinite(module(torch.full((1, 1, 2), 0.5), token_BS, there_BS)).all()
+
+
 def translator(kind):
     torch.manual_seed(0)
     if kind == "lstm":

@@ -172,21 +172,18 @@ class RecurrentTranslator(nn.Module):
         last_B = (length_B - 1).clamp(min=0)
         x_B1H, found_B1M, attention_B1S = (at(value, last_B).unsqueeze(1) for value in (x_BTH, found_BTM, attention_BTS))
         logits_B1V = self.say(x_B1H, found_B1M, attention_B1S, memory)
-        places = {} if self.diagonal is None else {"places": length_B}
-        return logits_B1V[:, 0], {**memory, **places, "state": torch.stack(after, 1)}
+        return logits_B1V[:, 0], {**memory, "places": length_B, "state": torch.stack(after, 1)}
 
     def step(self, token_B: Tensor, state: State) -> tuple[Tensor, State]:
         """What comes after one more token a row (B, V), and the state after it."""
         first, *above = state["state"].unbind(1)
         after = [self.first.step(self.dropout(self.embed_target(token_B)), first)]
-        places = {} if self.diagonal is None else {"places": state["places"] + 1}
-        place_B1 = state["places"].unsqueeze(1) if self.diagonal is not None else layout.places(token_B.unsqueeze(1))
-        found_B1M, attention_B1S = self.attend(after[0][:, :1], place_B1, state)
+        found_B1M, attention_B1S = self.attend(after[0][:, :1], state["places"].unsqueeze(1), state)
         for layer, before_BPH in zip(self.above, above, strict=True):
             x_BH = torch.cat([after[-1][:, 0], found_B1M[:, 0]], 1)
             after.append(layer.step(self.dropout(x_BH), before_BPH))  # type: ignore[operator]
         logits_B1V = self.say(after[-1][:, :1], found_B1M, attention_B1S, state)
-        return logits_B1V[:, 0], {**state, **places, "state": torch.stack(after, 1)}
+        return logits_B1V[:, 0], {**state, "places": state["places"] + 1, "state": torch.stack(after, 1)}
 
     begin_graph, step_graph = begin, step
 
@@ -199,5 +196,6 @@ class RecurrentTranslator(nn.Module):
             "memory": ("B", "S", 2 * hidden),
             "memory_keys": ("B", "S", hidden),
             "memory_inside": ("B", "S"),
-            **({"places": ("B",), "memory_tokens": ("B", "S"), "memory_there": ("B", "S")} if self.dictionary else {}),
+            "places": ("B",),
+            **({"memory_tokens": ("B", "S"), "memory_there": ("B", "S")} if self.dictionary else {}),
         }

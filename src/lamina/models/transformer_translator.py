@@ -77,16 +77,13 @@ class TransformerTranslator(nn.Module):
         x_BSD = self.encoder(word_BSD * self.scale, layout.row_positions(source_BS), mask)
         if self.pointer is None:
             return x_BSD, mask, {}
-        return (
-            x_BSD,
-            mask,
-            {
-                "memory_tokens": source_BS,
-                "memory_there": there(word_BSD, source_BS, self.embed.weight),
-                "memory_pointers": self.pointer.keys(x_BSD),
-                "memory_inside": mask[:, 0, 0],
-            },
-        )
+        words = {
+            "memory_tokens": source_BS,
+            "memory_there": there(word_BSD, source_BS, self.embed.weight),
+            "memory_pointers": self.pointer.key(x_BSD),
+            "memory_inside": mask[:, 0, 0],
+        }
+        return x_BSD, mask, words
 
     def say(self, x_BTD: Tensor, place_BT: Tensor, words: State) -> tuple[Tensor, Tensor | None]:
         """The logits (B, T, V), and where the dictionary is asked (B, T, S), if there is one."""

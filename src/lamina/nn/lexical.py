@@ -46,9 +46,6 @@ class Pointer(nn.Module):
         super().__init__()
         self.query, self.key, self.diagonal = nn.Linear(width, width), nn.Linear(source, width), Diagonal()
 
-    def keys(self, x_BSM: Tensor) -> Tensor:
-        return self.key(x_BSM)
-
     def forward(self, x_BTD: Tensor, place_BT: Tensor, key_BSD: Tensor, inside_BS: Tensor) -> Tensor:
         score_BTS = (self.query(x_BTD) @ key_BSD.transpose(1, 2)).float() * key_BSD.shape[2] ** -0.5
         score_BTS = score_BTS + self.diagonal(place_BT, inside_BS)
@@ -59,8 +56,7 @@ class Dictionary(nn.Module):
     """weights (B, T, S), tokens of the source (B, S), how much of each is there (B, S) -> log probabilities (B, T, V), to be
     added to logits.
 
-    `word` (V of the source, K) and `share` are the translations of every token and their probabilities. Until `start` is told
-    others, a token is its own translation where both sides share one vocabulary, and has none where they do not.
+    `word` (V of the source, K) and `share` are the translations of every token and their probabilities: none until `start`.
     """
 
     word: Tensor
@@ -69,12 +65,8 @@ class Dictionary(nn.Module):
     def __init__(self, source_vocabulary: int, vocabulary: int, translations: int):
         super().__init__()
         self.vocabulary = vocabulary
-        word_VK = torch.zeros(source_vocabulary, translations, dtype=torch.int64)
-        share_VK = torch.zeros(source_vocabulary, translations)
-        if source_vocabulary == vocabulary:
-            word_VK[:, 0], share_VK[:, 0] = torch.arange(vocabulary), 1.0
-        self.register_buffer("word", word_VK)
-        self.register_buffer("share", share_VK)
+        self.register_buffer("word", torch.zeros(source_vocabulary, translations, dtype=torch.int64))
+        self.register_buffer("share", torch.zeros(source_vocabulary, translations))
         self.floor = nn.Parameter(torch.tensor(-math.log(vocabulary)))  # log of what any token has, whatever is said of it
 
     def start(self, word_VK: Tensor, share_VK: Tensor) -> None:
@@ -91,6 +83,6 @@ class Dictionary(nn.Module):
 
 def there(embedding_BSD: Tensor, token_BS: Tensor, table_VD: Tensor) -> Tensor:
     """How much of each token its embedding holds (B, S), in float32: 1, but where the embedding was changed on the way, as
-    those do who ask what the answer owes to it. 0 for none of it."""
+    those do who ask what the answer owes to it. 0 for none of it, or its contrary: no word has a negative share."""
     own_BSD = nn.functional.embedding(token_BS, table_VD).float()
-    return (embedding_BSD.float() * own_BSD).sum(2) / own_BSD.square().sum(2).clamp(min=1e-12)
+    return ((embedding_BSD.float() * own_BSD).sum(2) / own_BSD.square().sum(2).clamp(min=1e-12)).clamp(min=0)

@@ -37,10 +37,9 @@ LOGITS_AT_ONCE = 2**27
 """Logits that are held at once when translations are judged: 512 MiB."""
 PIECES = 1.5
 """Tokens of the vocabulary for each square root of a character of training text, 4,300 for 8 million (Heaps 1978)."""
-TRANSLATIONS = 16
-"""Of each token, in a network's dictionary."""
-FEW, SOME = 10_000, 300_000
-"""Pairs below which the network is small and has no dictionary, and above which it is large."""
+TRANSLATIONS = 16  # of each token, in a network's dictionary
+FEW, SOME, MANY = 10_000, 100_000, 300_000
+"""Pairs below which the network is small and has no dictionary, grows, and above which it is large."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class Translation(Task):
     def _size(self, count: int, network: str) -> dict[str, Any]:
         """Width, depth and dropout for so many pairs: small networks where there are few (Sennrich and Zhang 2019, Araabi and
         Monz 2020), since what is computed is better spent on reading them often. A dictionary knows whole pieces alone."""
-        sizes = {FEW: (128, 2, 0.2), SOME // 3: (128, 3, 0.15), SOME: (192, 3, 0.15)}
+        sizes = {FEW: (128, 2, 0.2), SOME: (128, 3, 0.15), MANY: (192, 3, 0.15)}
         width, depth, dropout = next((size for most, size in sizes.items() if count < most), (512, 6, 0.1))
         return {
             "bpe_dropout": (0.1 if count < FEW else 0.0) if self.bpe_dropout is None else self.bpe_dropout,
@@ -178,7 +177,8 @@ class Translation(Task):
         self.decoder.check()
 
     def with_state(self, state: Mapping[str, Any]) -> Translation:
-        return dataclasses.replace(self, **{**state, **{name: tuple(state[name]) for name in ("tokens", "familiar")}})
+        lists = {name: tuple(state[name]) for name in ("tokens", "familiar")}  # JSON has lists alone
+        return dataclasses.replace(self, **{**state, **lists})
 
     def encode(self, columns: Columns, mode: Mode) -> Batch:
         """`source` (B, S) ends with <eos>, `target` (B, T) begins with <bos>, `label` (B, T) is what follows at each place.
@@ -229,8 +229,8 @@ class Translation(Task):
         """The dictionary is counted, not learned, where there are enough pairs to count."""
         from lamina.models.lexicon import MOST, start
 
-        codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:MOST]
         if self.translations:
+            codec, pairs = self.codec, list(zip(data.train["text"], data.train["translation"], strict=True))[:MOST]
             sources, targets = [codec.source(text) for text, _ in pairs], [codec.target(said, text) for text, said in pairs]
             start(model.dictionary, sources, targets)  # type: ignore[arg-type]
 
@@ -325,7 +325,7 @@ class Translation(Task):
         from lamina.train.recipe import Recipe
 
         count = max(length(data.train), 1)
-        size = 32 if count < FEW else 64 if count < SOME else 256
+        size = 32 if count < FEW else 64 if count < MANY else 256
         how: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4}
         if self.network == "transformer":
             how = {"optimizer": "muon", "lr": 0.02, "momentum": 0.95, "weight_decay": 0.01}
