@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -357,3 +359,13 @@ def test_what_was_learned_is_kept(told, tmp_path):
     again = Translation(**task.hyperparameters()).load_processor(tmp_path)
     assert again == task
     assert answers(again, model, data.test["text"][:2]) == answers(task, model, data.test["text"][:2])
+
+
+def test_a_sentence_that_clients_are_refused_is_no_example_of_an_explanation():
+    from lamina.explain.examples import askable
+
+    task = dataclasses.replace(Translation(), tokens=PIECES, alphabet=VOCABULARY.alphabet, context=8)
+    columns = {"text": np.array(["one", "one " * 30, "two"], object)}
+    kept, rows = askable(task, columns, np.array([7, 8, 9]))
+    assert kept["text"].tolist() == ["one", "two"] and rows.tolist() == [7, 9]
+    assert len(askable(task, {"text": columns["text"][1:2]}, np.array([8]))[1]) == 0

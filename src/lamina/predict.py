@@ -213,13 +213,8 @@ def _answered(task: Task, forward: Forward, rows: Columns, strict: bool, trust: 
     except LaminaError:
         if strict:
             raise
-        readable = []
-        for row in good:
-            try:
-                task.encode(take(asked, [row]), "predict")
-                readable.append(row)
-            except LaminaError as error:
-                errors[row] = str(error).removeprefix("row 1, ")  # it was alone, and is named by its source
+        errors |= refused(task, asked, good)
+        readable = [row for row in good if row not in errors]
         if readable == good:  # the fault is of the batch, not of a row
             raise
         batch = task.encode(take(asked, readable), "predict") if readable else None
@@ -229,6 +224,17 @@ def _answered(task: Task, forward: Forward, rows: Columns, strict: bool, trust: 
             answers = iter(told(task, forward, batch, trust))
     for row, name in enumerate(names):
         yield {"source": name, "error": errors[row]} if row in errors else {"source": name, **next(answers)}
+
+
+def refused(task: Task, columns: Columns, rows: Iterable[int]) -> dict[int, str]:
+    """Why, of each of these rows that a client may not ask about."""
+    asked, errors = {name: column for name, column in columns.items() if name in task.asks}, {}
+    for row in rows:
+        try:
+            task.encode(take(asked, [row]), "predict")
+        except LaminaError as error:
+            errors[row] = str(error).removeprefix("row 1, ")  # it was alone, and is named by its source
+    return errors
 
 
 def told(task: Task, forward: Forward, batch: Batch, trust: Trust) -> list[dict[str, Any]]:

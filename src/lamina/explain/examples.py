@@ -19,7 +19,7 @@ from lamina.evaluate import examples_of, joined
 from lamina.explain.settings import Settings
 from lamina.explain.subject import typical
 from lamina.modalities.table import is_numeric
-from lamina.predict import Unread, gather
+from lamina.predict import Unread, gather, refused
 from lamina.task import Batch, Columns, Task
 
 if TYPE_CHECKING:
@@ -50,6 +50,17 @@ def sampled(columns: Columns, count: int, seed: int, mixed: bool = False) -> tup
     return take(columns, rows), rows
 
 
+def askable(task: Task, columns: Columns, rows: np.ndarray) -> tuple[Columns, np.ndarray]:
+    """Without those that a client is refused: training cuts what is too long, or leaves it out."""
+    try:
+        encoded(task, columns, torch.device("cpu"))
+    except LaminaError:
+        errors = refused(task, columns, range(len(rows)))
+        good = [place for place in range(len(rows)) if place not in errors]
+        return take(columns, good), rows[good]
+    return columns, rows
+
+
 def own_data(run: Run) -> Data | str:
     """The data that the run was trained on; where they cannot be read, why. Inputs can be explained without them."""
     try:
@@ -70,7 +81,7 @@ def examples(
         return columns, [str(name) for name in columns["source"]], "inputs"
     given = own if source is None and not isinstance(own, str) else source  # read once, not again
     columns, part, _ = examples_of(run, given, settings.part)
-    chosen, rows = sampled(columns, settings.examples, settings.seed, mixed=True)
+    chosen, rows = askable(run.task, *sampled(columns, settings.examples, settings.seed, mixed=True))
     return chosen, [f"{part} {row + 1}" for row in rows], part
 
 
@@ -86,7 +97,9 @@ def reference_of(run: Run, own: Data | str, settings: Settings, device: torch.de
         return own
     if not length(own.train):
         return "the training part holds no examples"
-    columns, rows = sampled(own.train, settings.references, settings.seed)
+    columns, rows = askable(run.task, *sampled(own.train, settings.references, settings.seed))
+    if not length(columns):
+        return "the training part holds no examples that can be asked about"
     batch = encoded(run.task, columns, device)
     numeric = [is_numeric(columns[name]) for name in run.task.asks] if run.task.inputs[0].modality == "table" else []
     return Reference(columns, rows, batch, typical(run.task, batch[run.task.inputs[0].name], numeric))
