@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from lamina.nn.attention import attend
 from lamina.nn.dropout import Dropout
 from lamina.nn.precision import full_precision
 from lamina.nn.table_embedding import TableEmbedding
@@ -39,7 +39,7 @@ class Attention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.query(asking_BQD), self.key(x_BSD), self.value(x_BSD))
         )
-        said_BHQD = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        said_BHQD = attend(q, k, v, dropout=self.dropout, training=self.training)
         return self.out(said_BHQD.transpose(1, 2).flatten(2))
 
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamina.errors import LaminaError
+from lamina.nn.attention import attend
 from lamina.nn.drop_path import DropPath, linear_rates
 from lamina.nn.dropout import Dropout
 from lamina.nn.normalize import Normalize
@@ -39,7 +39,7 @@ class Attention(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         q_BNLE, k_BNLE, v_BNLE = self.qkv(x_BLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        y_BNLE = F.scaled_dot_product_attention(q_BNLE, k_BNLE, v_BNLE)
+        y_BNLE = attend(q_BNLE, k_BNLE, v_BNLE, training=self.training)
         return self.dropout(self.project(y_BNLE.transpose(1, 2).flatten(2)))
 
 

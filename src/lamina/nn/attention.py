@@ -1,4 +1,5 @@
-"""Multi-head attention (Vaswani et al. 2017, "Attention Is All You Need", section 3.2), with torch's fused kernel.
+"""Multi-head attention (Vaswani et al. 2017, "Attention Is All You Need", section 3.2), with torch's fused kernel, or in plain
+products where a processor trains faster by them.
 
 Shapes: B rows, T asking tokens, S tokens asked, D features, H heads, G key-value heads, E = D / H features of a head.
 A mask is boolean and True where attention may fall.
@@ -14,6 +15,39 @@ from lamina.errors import LaminaError
 from lamina.nn.cache import Keep
 from lamina.nn.dropout import dropout as dropped
 from lamina.nn.positions import rotate
+
+FUSED_FROM = {torch.float32: 128**2, torch.bfloat16: 1024**2}
+"""Scores of a row and head, T times S, from which the fused kernel trains faster than products on a processor, by the type of
+their numbers. Its backward pass cuts queries and keys into blocks, which short rows do not fill, and has no bfloat16 products."""
+
+
+def attend(
+    q_BHTE: Tensor,
+    k_BHSE: Tensor,
+    v_BHSE: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    training: bool = False,
+) -> Tensor:
+    """Each query's mean of the values (B, H, T, E), weighted by the softmax of q k / sqrt(E): equation 1.
+
+    mask: broadcasts to (B, H, T, S); causal: each query sees as many keys as its place, and mask is None. dropout: share of the
+    weights, in training alone.
+    """
+    scores = q_BHTE.shape[2] * k_BHSE.shape[2]
+    if not training or q_BHTE.device.type != "cpu" or scores >= FUSED_FROM.get(q_BHTE.dtype, 0):
+        return F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, mask, dropout if training else 0.0, causal)
+    if causal:
+        mask = torch.ones(q_BHTE.shape[2], k_BHSE.shape[2], dtype=torch.bool).tril()
+    q_NTE, k_NSE, v_NSE = ((q_BHTE * q_BHTE.shape[3] ** -0.5).flatten(0, 1), k_BHSE.flatten(0, 1), v_BHSE.flatten(0, 1))
+    bias = q_NTE.new_zeros(())
+    if mask is not None:
+        bias = q_NTE.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(q_NTE.dtype).min)
+        if mask.ndim == 4:
+            bias = bias.expand(*q_BHTE.shape[:2], *mask.shape[2:]).flatten(0, 1)
+    weight_NTS = torch.baddbmm(bias, q_NTE, k_NSE.transpose(1, 2)).softmax(2)
+    return (dropped(weight_NTS, dropout) @ v_NSE).unflatten(0, q_BHTE.shape[:2])
 
 
 class SelfAttention(nn.Module):
@@ -61,7 +95,7 @@ class SelfAttention(nn.Module):
         else:
             if self.groups < self.heads:
                 k_BGSE, v_BGSE = (x.repeat_interleave(self.heads // self.groups, 1) for x in (k_BGSE, v_BGSE))
-            y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BGSE, v_BGSE, mask, dropout, causal)
+            y_BHTE = attend(q_BHTE, k_BGSE, v_BGSE, mask, self.dropout, causal, self.training)
         return self.project(y_BHTE.transpose(1, 2).flatten(2))
 
 
@@ -93,7 +127,7 @@ class CrossAttention(nn.Module):
         k_BHSE, v_BHSE = memory
         dropout = self.dropout if self.training else 0.0
         if seen is None:
-            y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHSE, v_BHSE, mask, dropout)
+            y_BHTE = attend(q_BHTE, k_BHSE, v_BHSE, mask, self.dropout, False, self.training)
         else:  # the fused kernel keeps its weights to itself
             score_BHTS = (q_BHTE @ k_BHSE.transpose(2, 3)).float() * q_BHTE.shape[-1] ** -0.5
             weight_BHTS = score_BHTS.masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1)

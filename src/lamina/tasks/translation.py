@@ -155,7 +155,7 @@ class Translation(Task):
     def _size(self, count: int, network: str) -> dict[str, Any]:
         """Width, depth and dropout for so many pairs: small networks where there are few (Sennrich and Zhang 2019, Araabi and
         Monz 2020), since what is computed is better spent on reading them often. A dictionary knows whole pieces alone."""
-        sizes = {FEW: (128, 2, 0.2), SOME: (128, 3, 0.15), MANY: (192, 3, 0.15)}
+        sizes = {FEW: (128, 2, 0.2), SOME: (192, 3, 0.15), MANY: (256, 3, 0.15)}
         width, depth, dropout = next((size for most, size in sizes.items() if count < most), (512, 6, 0.1))
         return {
             "bpe_dropout": (0.1 if count < FEW else 0.0) if self.bpe_dropout is None else self.bpe_dropout,
