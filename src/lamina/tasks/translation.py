@@ -160,7 +160,7 @@ class Translation(Task):
         return {
             "bpe_dropout": (0.1 if count < FEW else 0.0) if self.bpe_dropout is None else self.bpe_dropout,
             "width": self.width or width,
-            "depth": self.depth or (max(1, depth // 2) if network == "lstm" else depth),
+            "depth": self.depth or ((depth + 1) // 2 if network == "lstm" else depth),
             "dropout": dropout if self.dropout is None else self.dropout,
         }
 
