@@ -187,10 +187,10 @@ def test_scan(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "defect in Lamina" not in made.get("error", "")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_check(task: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (made,) = said(capsys, ["check", task])
-    assert made == {"task": task, "problems": []}
+def test_check(capsys: pytest.CaptureFixture[str]) -> None:
+    """On one of them: test_tasks walks through all, which takes a while."""
+    (made,) = said(capsys, ["check", "tabular"])
+    assert made == {"task": "tabular", "problems": []}
 
 
 def test_tasks(capsys: pytest.CaptureFixture[str]) -> None:
