@@ -38,8 +38,8 @@ LOGITS_AT_ONCE = 2**27
 PIECES = 1.5
 """Tokens of the vocabulary for each square root of a character of training text, 4,300 for 8 million (Heaps 1978)."""
 TRANSLATIONS = 16  # of each token, in a network's dictionary
-FEW, SOME, MANY = 10_000, 100_000, 300_000
-"""Pairs below which the network is small and has no dictionary, grows, and above which it is large."""
+FEW, MANY = 10_000, 300_000
+"""Pairs below which the network is small and has no dictionary, and from which it is large."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Translation(Task):
     def _size(self, count: int, network: str) -> dict[str, Any]:
         """Width, depth and dropout for so many pairs: small networks where there are few (Sennrich and Zhang 2019, Araabi and
         Monz 2020), since what is computed is better spent on reading them often. A dictionary knows whole pieces alone."""
-        sizes = {FEW: (128, 2, 0.2), SOME: (192, 3, 0.15), MANY: (256, 3, 0.15)}
+        sizes = {FEW: (128, 2, 0.2), MANY: (192, 3, 0.15)}
         width, depth, dropout = next((size for most, size in sizes.items() if count < most), (512, 6, 0.1))
         return {
             "bpe_dropout": (0.1 if count < FEW else 0.0) if self.bpe_dropout is None else self.bpe_dropout,
