@@ -18,7 +18,7 @@ def rows(*lengths):
     return [tokens(1, n, V, n)[0] for n in lengths]
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3"])
 def test_decoder_equals_theirs(family):
     if family == "gpt2":
         config = transformers.GPT2Config(
@@ -26,8 +26,14 @@ def test_decoder_equals_theirs(family):
         )
         theirs, convert = randomize(transformers.GPT2LMHeadModel(config)), gpt2_weights
     else:
-        config = transformers.LlamaConfig(
+        made, of = (
+            (transformers.LlamaConfig, transformers.LlamaForCausalLM)
+            if family == "llama"
+            else (transformers.Qwen3Config, transformers.Qwen3ForCausalLM)
+        )
+        config = made(
             vocab_size=V,
+            head_dim=4,
             hidden_size=16,
             intermediate_size=24,
             num_hidden_layers=2,
@@ -36,7 +42,7 @@ def test_decoder_equals_theirs(family):
             max_position_embeddings=20,
             tie_word_embeddings=False,
         )
-        theirs, convert = randomize(transformers.LlamaForCausalLM(config)), llama_weights
+        theirs, convert = randomize(of(config)), llama_weights
     tied = family == "gpt2"
     (shape,) = shapes(config.to_dict())
     for restarts in (True, False):

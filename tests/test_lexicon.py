@@ -9,7 +9,7 @@ from lamina.models.lexicon import NOTHING, STEEP, dictionary, lexicon, start
 from lamina.models.recurrent_translator import RecurrentTranslator
 from lamina.models.transformer import Shape
 from lamina.models.transformer_translator import TransformerTranslator
-from lamina.nn.lexical import Diagonal, Dictionary, Pointer, there
+from lamina.nn.lexical import Diagonal, Dictionary, there
 from sequence_checks import close
 
 WORDS, OFFSET, END = 20, 30, 3
@@ -95,15 +95,11 @@ def test_the_bias_is_the_log_of_what_attention_and_dictionary_say():
     close(module(weight_BTS, token_BS, there_BS), expected.log())
 
 
-def test_attention_begins_near_the_diagonal():
-    pointer = Pointer(8, 8)
-    nn.init.zeros_(pointer.query.weight)
-    nn.init.zeros_(pointer.query.bias)
+def test_attention_leans_to_the_diagonal():
     inside_BS = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])
-    weight_BTS = pointer(torch.randn(2, 6, 8), torch.arange(6).expand(2, 6), torch.randn(2, 6, 8), inside_BS)
-    assert (weight_BTS[0].argmax(1) == torch.arange(6)).all()
-    assert (weight_BTS[1, :4].argmax(1) == torch.arange(2, 6)).all(), "places are counted from the first that is no padding"
-    assert (weight_BTS[1, :, :2] == 0).all()
+    lean_BTS = Diagonal()(torch.arange(6).expand(2, 6), inside_BS).masked_fill(~inside_BS.unsqueeze(1), -torch.inf)
+    assert (lean_BTS[0].argmax(1) == torch.arange(6)).all()
+    assert (lean_BTS[1, :4].argmax(1) == torch.arange(2, 6)).all(), "places are counted from the first that is no padding"
     first_S = Diagonal()(torch.zeros(1, 1), inside_BS[:1])[0, 0]
     close(first_S, -STEEP * torch.arange(6) / 6)
 

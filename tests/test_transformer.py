@@ -28,6 +28,7 @@ SHAPES = {
     "gpt2": gpt2(16, 2, 4, 96, 0.0),
     "llama": llama(16, 2, 4, 96, groups=2),
     "sinusoidal": Shape(16, 2, 2, 24, 96, positions="sinusoidal", feed_forward="silu"),
+    "normed heads": Shape(16, 2, 2, 24, 96, positions="rotary", normed_heads=True),
 }
 
 
@@ -49,7 +50,11 @@ def test_documents_in_one_row_do_not_see_each_other(name):
 
 
 @pytest.mark.parametrize("translations", [0, 3])
-@pytest.mark.parametrize("shape", [vaswani(16, 2, 4, 96, 0.0), llama(16, 2, 4, 96, groups=2)], ids=["vaswani", "llama"])
+@pytest.mark.parametrize(
+    "shape",
+    [vaswani(16, 2, 4, 96, 0.0), llama(16, 2, 4, 96, groups=2), SHAPES["normed heads"]],
+    ids=["vaswani", "llama", "normed heads"],
+)
 def test_translator_cached_equals_uncached(shape, translations):
     sources = [tokens(1, n, V, 30 + n)[0] for n in (6, 3, 4)]
     model = randomize(TransformerTranslator(V, shape, shape, translations=translations))

@@ -3,7 +3,7 @@
 Each family has its table: our name of a layer, and theirs; several of theirs are joined, as queries, keys and values are one
 product here.
 
-    tensors = safetensors.torch.load_file("model.safetensors")       of GPT-2, Llama, BERT (MiniLM is one), Marian
+    tensors = safetensors.torch.load_file("model.safetensors")       of GPT-2, Llama, Qwen3, BERT (MiniLM is one), Marian
     shape = shapes(json.loads(Path("config.json").read_text()))[0]
     model = Decoder(len(order), shape)
     model.load_state_dict(gpt2_weights(tensors, order))
@@ -41,6 +41,8 @@ LLAMA_BLOCK: Table = {
     "attention.norm": ("input_layernorm",),
     "attention.layer.qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attention.layer.project": ("self_attn.o_proj",),
+    "attention.layer.query_norm": ("self_attn.q_norm",),  # Qwen3's
+    "attention.layer.key_norm": ("self_attn.k_norm",),
     "feed_forward.norm": ("post_attention_layernorm",),
     "feed_forward.layer.gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "feed_forward.layer.project": ("mlp.down_proj",),
@@ -87,7 +89,7 @@ def gpt2_weights(tensors: Tensors, order: Sequence[int] | None = None) -> dict[s
 
 
 def llama_weights(tensors: Tensors, order: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """Weights of LlamaForCausalLM as those of `Decoder`."""
+    """Weights of LlamaForCausalLM or Qwen3ForCausalLM as those of `Decoder`."""
     theirs = without_prefix(tensors, "model.")
     ours = {**renamed(theirs, LLAMA_OUTER), **blocks(theirs, "layers.", "stack.blocks.", LLAMA_BLOCK)}
     return decoder_tables(ours, theirs, order)
@@ -131,14 +133,16 @@ def shapes(config: Mapping[str, Any]) -> tuple[Shape, ...]:
         bend = activation(c.get("activation_function", "gelu_new"))
         hidden, eps = c.get("n_inner") or 4 * width, c.get("layer_norm_epsilon", 1e-5)
         return (Shape(width, c["n_layer"], c["n_head"], hidden, c["n_positions"], feed_forward=bend, eps=eps),)
-    if kind == "llama":
+    if kind in ("llama", "qwen3"):
         if (c.get("rope_scaling") or c.get("rope_parameters") or {}).get("rope_type", "default") != "default":
             raise LaminaError("config.json: expected plain rotary positions; got scaled ones")
         theta = c.get("rope_theta") or (c.get("rope_parameters") or {}).get("rope_theta", 10_000.0)
         sizes = (c["hidden_size"], c["num_hidden_layers"], c["num_attention_heads"], c["intermediate_size"])
-        groups, eps = c.get("num_key_value_heads"), c.get("rms_norm_eps", 1e-6)
-        length = c["max_position_embeddings"]
-        return (Shape(*sizes, length, groups, "rms", "pre", "swiglu", "rotary", theta, bias=False, eps=eps),)
+        if sizes[2] * (c.get("head_dim") or sizes[0] // sizes[2]) != sizes[0]:
+            raise LaminaError(f"config.json: expected heads that make up the width {sizes[0]}; got {sizes[2]} of {c['head_dim']}")
+        more = c["max_position_embeddings"], c.get("num_key_value_heads"), "rms", "pre", "swiglu", "rotary", theta
+        normed, eps = kind == "qwen3", c.get("rms_norm_eps", 1e-6)
+        return (Shape(*sizes, *more, normed_heads=normed, bias=False, eps=eps),)
     if kind == "bert":
         sizes = (c["hidden_size"], c["num_hidden_layers"], c["num_attention_heads"], c["intermediate_size"])
         bend, eps = activation(c.get("hidden_act", "gelu")), c.get("layer_norm_eps", 1e-12)
@@ -149,7 +153,7 @@ def shapes(config: Mapping[str, Any]) -> tuple[Shape, ...]:
         bend, length = activation(c.get("activation_function", "swish")), c["max_position_embeddings"]
         sides = [(c["d_model"], c[f"{s}_layers"], c[f"{s}_attention_heads"], c[f"{s}_ffn_dim"]) for s in ("encoder", "decoder")]
         return tuple(Shape(*s, length, placement="post", feed_forward=bend, positions="sinusoidal") for s in sides)
-    raise LaminaError(f"config.json: expected the model_type gpt2, llama, bert or marian; got {kind!r}")
+    raise LaminaError(f"config.json: expected the model_type gpt2, llama, qwen3, bert or marian; got {kind!r}")
 
 
 def activation(name: str) -> Any:

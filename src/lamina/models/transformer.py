@@ -8,6 +8,7 @@ The networks themselves are in `transformer_encoder.py`, `transformer_decoder.py
 - `feed_forward`: two layers around a bend, or SwiGLU (Shazeer 2020).
 - `positions`: learned or sinusoidal vectors added to the embeddings, or turned queries and keys (rotary: Su et al. 2021).
 - `groups`: heads that share keys and values (Ainslie et al. 2023).
+- `normed_heads`: a norm of each head's queries and keys (Henry et al. 2020).
 
 Shapes: B rows, T tokens, S tokens of a source, D features, H heads, G key-value heads, E features of a head.
 """
@@ -47,6 +48,7 @@ class Shape:
     feed_forward: Literal["relu", "gelu", "gelu-tanh", "silu", "swiglu"] = "gelu"
     positions: Literal["learned", "sinusoidal", "rotary"] = "learned"
     theta: float = 10_000.0
+    normed_heads: bool = False
     bias: bool = True
     eps: float = 1e-5
     dropout: float = 0.0
@@ -97,9 +99,9 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape, cross: bool):
         super().__init__()
-        dropout = shape.attention_dropout
-        self.attention = residual(SelfAttention(shape.width, shape.heads, shape.groups, shape.bias, dropout), shape)
-        self.cross = residual(CrossAttention(shape.width, shape.heads, shape.bias, dropout), shape) if cross else None
+        more = shape.bias, shape.attention_dropout, shape.normed_heads
+        self.attention = residual(SelfAttention(shape.width, shape.heads, shape.groups, *more), shape)
+        self.cross = residual(CrossAttention(shape.width, shape.heads, *more), shape) if cross else None
         self.feed_forward = residual(feed_forward_of(shape), shape)
 
 
@@ -139,9 +141,11 @@ class Stack(nn.Module):
         memory: Memory | None = None,
         memory_mask: Tensor | None = None,
         seen: list[Tensor] | None = None,
+        lean_BTS: Tensor | None = None,
         first_norm: nn.Module | None = None,
     ) -> Tensor:
-        """positions_BT may be (1, T). memory: of `remember`. The weights of the block that aligns best are put into `seen`.
+        """positions_BT may be (1, T). memory: of `remember`. The weights of the block that aligns best are put into `seen`, and
+        lean_BTS is added to its scores.
 
         first_norm: applied after positions are added, before the first dropout.
         """
@@ -156,8 +160,8 @@ class Stack(nn.Module):
             keep = cache.layer(number) if cache is not None else None
             x_BTD = block.attention(x_BTD, mask, causal, turn, keep)
             if block.cross is not None and memory is not None:
-                watched = seen if number == self.aligned else None
-                x_BTD = block.cross(x_BTD, memory[number], memory_mask, watched)
+                watched = (seen, lean_BTS) if number == self.aligned else ()
+                x_BTD = block.cross(x_BTD, memory[number], memory_mask, *watched)
             x_BTD = block.feed_forward(x_BTD)
         return self.norm(x_BTD)
 

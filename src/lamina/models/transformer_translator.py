@@ -1,7 +1,8 @@
 """A Transformer that reads one sequence and writes another (Vaswani et al. 2017, "Attention Is All You Need").
 
 What changed: blocks may be pre-norm and positions rotary (`Shape`), one block's attention to the source is returned, and the
-source's own words may speak past the layers (`lamina.nn.lexical`).
+source's own words may speak past the layers (`lamina.nn.lexical`) where that block looks: what is learned from a dictionary then
+teaches this block to align, as Garg et al. 2019, "Jointly Learning to Align and Translate", teach it from alignments.
 
 Shapes: B rows, S tokens of the source, T tokens of the target, D features, L layers, H heads, E features of a head, V tokens
 known.
@@ -9,14 +10,16 @@ known.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from lamina.models.transformer import Shape, Stack, stacked, unstacked, xavier_weights
+from lamina.models.transformer import Memory, Shape, Stack, stacked, unstacked, xavier_weights
 from lamina.nn import tokens as layout
 from lamina.nn.attention import padding_mask
 from lamina.nn.cache import LEAST, Appended, InPlace, of_capacity, with_room
-from lamina.nn.lexical import Dictionary, Pointer, there
+from lamina.nn.lexical import Diagonal, Dictionary, there
 
 State = dict[str, Tensor]
 
@@ -25,7 +28,7 @@ class TransformerTranslator(nn.Module):
     """source_BS and target_BT, int64 -> {"token_logits": (B, T, V), "attention": (B, T, S)}.
 
     The target begins with `<bos>`; at each place, the logits say what comes next. attention is the mean over heads of the
-    block that aligns best, and sums to one over the source; with a dictionary it is that which points at the source's words.
+    block that aligns best, and sums to one over the source.
     source_vocabulary: None where both sides share one table of embeddings, which is then the last layer too (the paper, section
     3.4). translations: entries of a dictionary for each token of the source; 0: no dictionary. encoder and decoder have one
     width. Raises LaminaError where shapes do not fit together, or a row is longer than learned positions reach.
@@ -45,9 +48,9 @@ class TransformerTranslator(nn.Module):
         for table in (self.embed, self.embed_target):
             nn.init.normal_(table.weight, std=decoder.width**-0.5)
         self.scale = decoder.width**0.5
-        self.pointer = Pointer(decoder.width, encoder.width) if translations else None
         known = source_vocabulary or vocabulary, vocabulary
         self.dictionary = Dictionary(*known, translations) if translations else None
+        self.diagonal = Diagonal() if translations else None
         self.head.weight = self.embed_target.weight
         if source_vocabulary is None:
             self.embed.weight = self.embed_target.weight
@@ -55,19 +58,13 @@ class TransformerTranslator(nn.Module):
     def forward(self, source_BS: Tensor, target_BT: Tensor) -> dict[str, Tensor]:
         self.decoder.check_length(target_BT.shape[1])
         x_BSD, mask, words = self.read(source_BS)
-        seen: list[Tensor] = []
         there_BT, back_BT = layout.to_left(target_BT)
-        x_BTD = self.embed_target(target_BT.gather(1, there_BT)) * self.scale
-        places_1T = layout.places(target_BT)
-        memory = self.decoder.remember(x_BSD)
-        x_BTD = self.decoder(
-            x_BTD, places_1T, causal=True, memory=memory, memory_mask=mask, seen=seen if self.pointer is None else None
+        x_BTD, attention_BTS = self.write(
+            target_BT.gather(1, there_BT), layout.places(target_BT), self.decoder.remember(x_BSD), mask, causal=True
         )
         x_BTD = x_BTD.gather(1, back_BT.unsqueeze(2).expand_as(x_BTD))
-        logits_BTV, attention_BTS = self.say(x_BTD, layout.row_positions(target_BT), words)
-        if attention_BTS is None:
-            attention_BTS = seen[0].gather(1, back_BT.unsqueeze(2).expand_as(seen[0]))
-        return {"token_logits": logits_BTV, "attention": attention_BTS}
+        attention_BTS = attention_BTS.gather(1, back_BT.unsqueeze(2).expand_as(attention_BTS))
+        return {"token_logits": self.say(x_BTD, attention_BTS, words), "attention": attention_BTS}
 
     def read(self, source_BS: Tensor) -> tuple[Tensor, Tensor, State]:
         """The source, read (B, S, D), the mask of what may be attended to, and what `say` needs of the source's words."""
@@ -75,23 +72,28 @@ class TransformerTranslator(nn.Module):
         mask = padding_mask(layout.inside(source_BS))
         word_BSD = self.embed(source_BS)
         x_BSD = self.encoder(word_BSD * self.scale, layout.row_positions(source_BS), mask)
-        if self.pointer is None:
+        if self.dictionary is None:
             return x_BSD, mask, {}
-        words = {
-            "memory_tokens": source_BS,
-            "memory_there": there(word_BSD, source_BS, self.embed.weight),
-            "memory_pointers": self.pointer.key(x_BSD),
-            "memory_inside": mask[:, 0, 0],
-        }
-        return x_BSD, mask, words
+        return x_BSD, mask, {"memory_tokens": source_BS, "memory_there": there(word_BSD, source_BS, self.embed.weight)}
 
-    def say(self, x_BTD: Tensor, place_BT: Tensor, words: State) -> tuple[Tensor, Tensor | None]:
-        """The logits (B, T, V), and where the dictionary is asked (B, T, S), if there is one."""
+    def write(
+        self, target_BT: Tensor, place_BT: Tensor, memory: Memory, memory_mask: Tensor, mask: Tensor | None = None, **more: Any
+    ) -> tuple[Tensor, Tensor]:
+        """The decoder (B, T, D), and where it looks in the source (B, T, S). more: `causal` or `cache`, as of `Stack`."""
+        seen: list[Tensor] = []
+        lean_BTS = self.diagonal(place_BT, memory_mask[:, 0, 0]) if self.diagonal is not None else None
+        x_BTD = self.decoder(
+            self.embed_target(target_BT) * self.scale, place_BT, mask,
+            memory=memory, memory_mask=memory_mask, seen=seen, lean_BTS=lean_BTS, **more,
+        )  # fmt: skip
+        return x_BTD, seen[0]
+
+    def say(self, x_BTD: Tensor, attention_BTS: Tensor, words: State) -> Tensor:
+        """The logits (B, T, V), with what the dictionary says, if there is one, of the words that attention falls on."""
         logits_BTV = self.head(x_BTD).float()
-        if self.pointer is None or self.dictionary is None:
-            return logits_BTV, None
-        weight_BTS = self.pointer(x_BTD, place_BT, words["memory_pointers"], words["memory_inside"])
-        return logits_BTV + self.dictionary(weight_BTS, words["memory_tokens"], words["memory_there"]), weight_BTS
+        if self.dictionary is None:
+            return logits_BTV
+        return logits_BTV + self.dictionary(attention_BTS, words["memory_tokens"], words["memory_there"])
 
     # Generation, as in `transformer_decoder.py`: the memory of the source is computed once.
 
@@ -114,10 +116,9 @@ class TransformerTranslator(nn.Module):
         memory = self.decoder.remember(x_BSD)
         target_BT = layout.to_right(target_BT)
         mask_BTT, cache = layout.causal_mask(target_BT, restarts=False), Appended()
-        x_BTD = self.embed_target(target_BT) * self.scale
         positions_BT = layout.positions(mask_BTT)
-        x_BTD = self.decoder(x_BTD, positions_BT, mask_BTT.unsqueeze(1), cache=cache, memory=memory, memory_mask=mask)
-        logits_B1V, _ = self.say(x_BTD[:, -1:], positions_BT[:, -1:], words)
+        x_BTD, attention_BTS = self.write(target_BT, positions_BT, memory, mask, mask_BTT.unsqueeze(1), cache=cache)
+        logits_B1V = self.say(x_BTD[:, -1:], attention_BTS[:, -1:], words)
         keys, values = cache.tensors()
         memory_keys, memory_values = stacked(memory)
         return logits_B1V[:, 0], {
@@ -138,15 +139,12 @@ class TransformerTranslator(nn.Module):
         self.decoder.check_length(state["inside"].shape[1] + 1)
         inside_BT = torch.cat([state["inside"], torch.ones_like(state["inside"][:, :1])], 1)
         place_B1 = inside_BT.sum(1, keepdim=True) - 1
-        x_B1D = self.decoder(
-            self.embed_target(token_B.unsqueeze(1)) * self.scale,
-            place_B1,
-            inside_BT[:, None, None],
-            cache=cache,
-            memory=unstacked(state["memory_keys"], state["memory_values"]),
-            memory_mask=state["memory_inside"][:, None, None],
+        memory = unstacked(state["memory_keys"], state["memory_values"])
+        memory_mask = state["memory_inside"][:, None, None]
+        x_B1D, attention_B1S = self.write(
+            token_B.unsqueeze(1), place_B1, memory, memory_mask, inside_BT[:, None, None], cache=cache
         )
-        logits_B1V, _ = self.say(x_B1D, place_B1, state)
+        logits_B1V = self.say(x_B1D, attention_B1S, state)
         keys, values = cache.tensors()
         return logits_B1V[:, 0], {**state, "keys": keys, "values": values, "inside": inside_BT}
 
@@ -157,9 +155,8 @@ class TransformerTranslator(nn.Module):
         heads, width = shape.heads, shape.width // shape.heads
         cache = ("B", shape.depth, shape.groups or heads, "T", width)
         memory = ("B", shape.depth, heads, "S", width)
-        pointers: tuple[str | int, ...] = ("B", "S", shape.width)
         return {
-            **({"memory_tokens": ("B", "S"), "memory_there": ("B", "S"), "memory_pointers": pointers} if self.pointer else {}),
+            **({"memory_tokens": ("B", "S"), "memory_there": ("B", "S")} if self.dictionary else {}),
             "keys": cache,
             "values": cache,
             "inside": ("B", "T"),

@@ -50,14 +50,34 @@ def attend(
     return (dropped(weight_NTS, dropout) @ v_NSE).unflatten(0, q_BHTE.shape[:2])
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMSNorm of each head's queries or keys (..., E), in the type they come in.
+
+    Their products are then cosines times a gain that is learned, so that attention is as sharp as it should be whatever the
+    weights grow to (Henry et al. 2020, "Query-Key Normalization for Transformers", which has one gain where here is one a
+    feature, as in later networks).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.weight is not None
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+def head_norm(width: int, normed: bool) -> nn.Module:
+    return HeadNorm(width, eps=1e-6) if normed else nn.Identity()
+
+
 class SelfAttention(nn.Module):
     """Attention of a row's tokens to one another: x_BTD -> (B, T, D).
 
     groups: key-value heads, each shared by H / G query heads (Ainslie et al. 2023, "GQA"); None gives each its own.
+    normed: whether queries and keys pass a `HeadNorm`.
     Raises LaminaError where heads do not divide the width, or groups the heads.
     """
 
-    def __init__(self, width: int, heads: int, groups: int | None = None, bias: bool = True, dropout: float = 0.0):
+    def __init__(
+        self, width: int, heads: int, groups: int | None = None, bias: bool = True, dropout: float = 0.0, normed: bool = False
+    ):
         super().__init__()
         groups = groups or heads
         if width % heads:
@@ -68,6 +88,7 @@ class SelfAttention(nn.Module):
         # Queries, keys and values in one product: H + G + G heads.
         self.qkv = nn.Linear(width, width // heads * (heads + 2 * groups), bias)
         self.project = nn.Linear(width, width, bias)
+        self.query_norm, self.key_norm = head_norm(width // heads, normed), head_norm(width // heads, normed)
 
     def forward(
         self,
@@ -83,6 +104,7 @@ class SelfAttention(nn.Module):
         """
         heads_BNTE = self.qkv(x_BTD).unflatten(-1, (self.heads + 2 * self.groups, -1)).transpose(1, 2)
         q_BHTE, k_BGSE, v_BGSE = heads_BNTE.split((self.heads, self.groups, self.groups), dim=1)
+        q_BHTE, k_BGSE = self.query_norm(q_BHTE), self.key_norm(k_BGSE)
         if turn is not None:
             q_BHTE, k_BGSE = rotate(q_BHTE, turn), rotate(k_BGSE, turn)
         if keep is not None:
@@ -105,9 +127,9 @@ def one_token(x_BHTE: Tensor) -> bool:
 
 
 class CrossAttention(nn.Module):
-    """Attention of T tokens to S others, whose keys and values are computed once, by `memory`."""
+    """Attention of T tokens to S others, whose keys and values are computed once, by `memory`. normed: as `SelfAttention`."""
 
-    def __init__(self, width: int, heads: int, bias: bool = True, dropout: float = 0.0):
+    def __init__(self, width: int, heads: int, bias: bool = True, dropout: float = 0.0, normed: bool = False):
         super().__init__()
         if width % heads:
             raise LaminaError(f"heads: expected a divisor of the width {width}, got {heads}")
@@ -115,20 +137,31 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(width, width, bias)
         self.key_value = nn.Linear(width, 2 * width, bias)
         self.project = nn.Linear(width, width, bias)
+        self.query_norm, self.key_norm = head_norm(width // heads, normed), head_norm(width // heads, normed)
 
     def memory(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, S, E) of what is attended to."""
         k, v = self.key_value(x_BSD).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, 1)
-        return k, v
+        return self.key_norm(k), v
 
-    def forward(self, x_BTD: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor, seen: list[Tensor] | None = None) -> Tensor:
-        """(B, T, D). mask broadcasts to (B, H, T, S). A list `seen` receives the weights (B, T, S), their mean over heads."""
-        q_BHTE = self.query(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def forward(
+        self,
+        x_BTD: Tensor,
+        memory: tuple[Tensor, Tensor],
+        mask: Tensor,
+        seen: list[Tensor] | None = None,
+        lean_BTS: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, D). mask broadcasts to (B, H, T, S). A list `seen` receives the weights (B, T, S), their mean over heads;
+        lean_BTS is added to the scores of all heads then."""
+        q_BHTE = self.query_norm(self.query(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2))
         k_BHSE, v_BHSE = memory
         if seen is None:
             y_BHTE = attend(q_BHTE, k_BHSE, v_BHSE, mask, self.dropout, False, self.training)
         else:  # the fused kernel keeps its weights to itself
             score_BHTS = (q_BHTE @ k_BHSE.transpose(2, 3)).float() * q_BHTE.shape[-1] ** -0.5
+            if lean_BTS is not None:
+                score_BHTS = score_BHTS + lean_BTS.unsqueeze(1)
             weight_BHTS = score_BHTS.masked_fill(~mask, torch.finfo(torch.float32).min).softmax(-1)
             seen.append(weight_BHTS.mean(1))
             y_BHTE = dropped(weight_BHTS, self.dropout, self.training).to(v_BHSE.dtype) @ v_BHSE

@@ -38,20 +38,6 @@ class Diagonal(nn.Module):
         return -self.steep * away_BTS / length_B1.unsqueeze(2)
 
 
-class Pointer(nn.Module):
-    """Attention of one head that tells where it looks: x_BTD, its places (B, T), and keys of the source -> weights (B, T, S) in
-    float32."""
-
-    def __init__(self, width: int, source: int):
-        super().__init__()
-        self.query, self.key, self.diagonal = nn.Linear(width, width), nn.Linear(source, width), Diagonal()
-
-    def forward(self, x_BTD: Tensor, place_BT: Tensor, key_BSD: Tensor, inside_BS: Tensor) -> Tensor:
-        score_BTS = (self.query(x_BTD) @ key_BSD.transpose(1, 2)).float() * key_BSD.shape[2] ** -0.5
-        score_BTS = score_BTS + self.diagonal(place_BT, inside_BS)
-        return score_BTS.masked_fill(~inside_BS.unsqueeze(1), torch.finfo(torch.float32).min).softmax(2)
-
-
 class Dictionary(nn.Module):
     """weights (B, T, S), tokens of the source (B, S), how much of each is there (B, S) -> log probabilities (B, T, V), to be
     added to logits.

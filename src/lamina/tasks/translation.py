@@ -219,7 +219,7 @@ class Translation(Task):
 
         encoder = Shape(
             self.width, self.depth, self.heads, (4 if self.width >= 512 else 2) * self.width, self.context,
-            positions="sinusoidal", feed_forward="relu", dropout=self.dropout,
+            positions="rotary", normed_heads=True, feed_forward="relu", dropout=self.dropout,
         )  # fmt: skip
         # Few layers that write cost little quality where enough read (Kasai et al. 2021), and write faster.
         decoder = dataclasses.replace(encoder, depth=(self.depth + 1) // 2)
