@@ -328,14 +328,14 @@ class Translation(Task):
         size = 32 if count < FEW else 64 if count < MANY else 256
         how: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4}
         if self.network == "transformer":
-            how = {"optimizer": "muon", "lr": 0.02, "momentum": 0.95, "weight_decay": 0.01}
+            how = {"optimizer": "muon", "lr": 0.04, "momentum": 0.95, "weight_decay": 0.01}
         return Recipe(
             batch_size=size, epochs=int(min(60, max(4, (4000 if count < FEW else 6000) * size / count))), schedule="cosine",
             warmup=0.08, clip=1.0, ema=0.998, evaluations=10, **how,
         )  # fmt: skip
 
     def groups(self, model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-        """With Muon, embeddings and norms learn by AdamW at a tenth of its rate: 0.002."""
+        """With Muon, embeddings and norms learn by AdamW at a tenth of its rate: 0.004."""
         from lamina.train.optimizers import default_groups
 
         groups = default_groups(model, recipe)
