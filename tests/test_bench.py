@@ -19,6 +19,7 @@ from lamina.bench.pictures import best
 from lamina.bench.settings import Settings, check
 from lamina.bench.timing import in_turns, quantile, ratio
 from lamina.errors import LaminaError
+from lamina.inspect.layers import flops_of
 from lamina.task import Input
 from tiny_task import Tiny, TinyRun, data_of
 
@@ -60,6 +61,15 @@ def test_flops_of_a_layer_are_those_of_its_matrix_product() -> None:
     T = 5
     by_hand = 2 * T * (8 * 24 + 8 * 8 + 2 * 8 * 16) + 2 * 2 * T * T * 8
     assert counted_flops(lambda: layer(torch.zeros(1, T, 8))) == by_hand
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+@pytest.mark.parametrize("both", [False, True])
+def test_flops_of_recurrent_layers_are_those_of_their_gates(kind: type[nn.RNNBase], gates: int, both: bool) -> None:
+    kernel = kind(6, 5, batch_first=True, bidirectional=both)
+    by_hand = 2 * (3 * 4) * gates * 5 * (6 + 5) * (2 if both else 1)
+    assert counted_flops(lambda: kernel(torch.zeros(3, 4, 6))) == by_hand
+    assert flops_of(kernel, kernel(torch.zeros(3, 4, 6))[0], 3) == by_hand // 3
 
 
 def test_energy_is_read_from_packages_and_no_part_is_counted_twice(tmp_path: Path) -> None:

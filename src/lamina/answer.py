@@ -124,13 +124,13 @@ def counted_flops(call: Callable[[], Any]) -> int:
     """Floating-point operations of what `call` computes, 2 a multiply-add: matrix products and convolutions, as they run.
 
     Attention is counted as the matrix products that it is made of: of its fused kernel on a processor, and of the one of
-    `nn.TransformerEncoder`, torch's counter knows nothing.
+    `nn.TransformerEncoder`, torch's counter knows nothing; nor of a processor's LSTM, which is counted here.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: recurrent_flops})
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -140,6 +140,13 @@ def counted_flops(call: Callable[[], Any]) -> int:
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops()
+
+
+def recurrent_flops(x: Sequence[int], weight_ih: Sequence[int], weight_hh: Sequence[int], *rest: Any, **named: Any) -> int:
+    """Of a recurrent kernel over the tokens x (T, B, D), whose gates have weights of these shapes."""
+    import math
+
+    return 2 * math.prod(x[:-1]) * (math.prod(weight_ih) + math.prod(weight_hh))
 
 
 def class_names(task: Task, columns: Columns, label_N: np.ndarray, classes: int) -> list[str]:

@@ -141,5 +141,8 @@ def flops_of(module: nn.Module, said: Tensor, examples: int) -> int | None:
         return 2 * module.in_features * said.numel() // examples
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return 2 * module.in_channels // module.groups * math.prod(module.kernel_size) * said.numel() // examples
+    if isinstance(module, nn.RNNBase):
+        matrices = sum(parameter.numel() for parameter in module.parameters() if parameter.dim() == 2)
+        return 2 * matrices * (said.numel() // said.shape[-1]) // examples
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.Embedding, nn.PReLU)
     return 0 if isinstance(module, norms) or next(module.parameters(), None) is None else None
