@@ -64,7 +64,7 @@ class Translation(Task):
     beams: Annotated[int, Doc("translations that are followed at once; 1: the most probable token each time")] = answering(
         5, brief=1
     )
-    length_penalty: Annotated[float, Doc("0 favours short translations, 1 the best mean of a token")] = answering(1.0)
+    length_penalty: Annotated[float, Doc("0 favours short ones, 1 the best mean of a token, more long ones")] = answering(1.5)
 
     network: str = learned("")
     translations: int = learned(0)
