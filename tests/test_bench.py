@@ -66,7 +66,7 @@ def test_flops_of_a_layer_are_those_of_its_matrix_product() -> None:
 @pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
 @pytest.mark.parametrize("both", [False, True])
 def test_flops_of_recurrent_layers_are_those_of_their_gates(kind: type[nn.RNNBase], gates: int, both: bool) -> None:
-    kernel = kind(6, 5, batch_first=True, bidirectional=both)
+    kernel = kind(6, 5, batch_first=True, bidirectional=both)  # type: ignore[call-arg]
     by_hand = 2 * (3 * 4) * gates * 5 * (6 + 5) * (2 if both else 1)
     assert counted_flops(lambda: kernel(torch.zeros(3, 4, 6))) == by_hand
     assert flops_of(kernel, kernel(torch.zeros(3, 4, 6))[0], 3) == by_hand // 3
