@@ -9,6 +9,7 @@ from lamina.models.lexicon import NOTHING, STEEP, dictionary, lexicon, start
 from lamina.models.recurrent_translator import RecurrentTranslator
 from lamina.models.transformer import Shape
 from lamina.models.transformer_translator import TransformerTranslator
+from lamina.nn.attention import CrossAttention, padding_mask
 from lamina.nn.lexical import Diagonal, Dictionary, there
 from sequence_checks import close
 
@@ -95,13 +96,30 @@ def test_the_bias_is_the_log_of_what_attention_and_dictionary_say():
     close(module(weight_BTS, token_BS, there_BS), expected.log())
 
 
-def test_attention_leans_to_the_diagonal():
+def test_attention_begins_near_the_diagonal():
+    attention = CrossAttention(8, 2, normed=True)
+    nn.init.zeros_(attention.query.weight)
+    nn.init.zeros_(attention.query.bias)
     inside_BS = torch.tensor([[True] * 6, [False] * 2 + [True] * 4])
-    lean_BTS = Diagonal()(torch.arange(6).expand(2, 6), inside_BS).masked_fill(~inside_BS.unsqueeze(1), -torch.inf)
-    assert (lean_BTS[0].argmax(1) == torch.arange(6)).all()
-    assert (lean_BTS[1, :4].argmax(1) == torch.arange(2, 6)).all(), "places are counted from the first that is no padding"
+    seen, lean_BTS = [], Diagonal()(torch.arange(6).expand(2, 6), inside_BS)
+    attention(torch.randn(2, 6, 8), attention.memory(torch.randn(2, 6, 8)), padding_mask(inside_BS), seen, lean_BTS)
+    (weight_BTS,) = seen
+    assert (weight_BTS[0].argmax(1) == torch.arange(6)).all()
+    assert (weight_BTS[1, :4].argmax(1) == torch.arange(2, 6)).all(), "places are counted from the first that is no padding"
+    assert (weight_BTS[1, :, :2] == 0).all()
     first_S = Diagonal()(torch.zeros(1, 1), inside_BS[:1])[0, 0]
     close(first_S, -STEEP * torch.arange(6) / 6)
+
+
+def test_a_transformer_with_a_dictionary_begins_near_the_diagonal():
+    """With queries of zero, what is left of its attention is the lean."""
+    shape = Shape(16, 2, 2, 24, 50, positions="rotary", normed_heads=True)
+    model = TransformerTranslator(12, shape, shape, translations=3).eval()
+    for block in model.decoder.blocks:
+        for parameter in block.cross.layer.query.parameters():
+            nn.init.zeros_(parameter)
+    row_1S = torch.arange(4, 10).unsqueeze(0)
+    assert (model(row_1S, row_1S)["attention"][0].argmax(1) == torch.arange(6)).all()
 
 
 def test_what_is_left_of_an_embedding_says_so_and_hands_its_gradient_on():

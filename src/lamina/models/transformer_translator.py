@@ -10,8 +10,6 @@ known.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -77,14 +75,21 @@ class TransformerTranslator(nn.Module):
         return x_BSD, mask, {"memory_tokens": source_BS, "memory_there": there(word_BSD, source_BS, self.embed.weight)}
 
     def write(
-        self, target_BT: Tensor, place_BT: Tensor, memory: Memory, memory_mask: Tensor, mask: Tensor | None = None, **more: Any
+        self,
+        target_BT: Tensor,
+        place_BT: Tensor,
+        memory: Memory,
+        memory_mask: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        cache: InPlace | Appended | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The decoder (B, T, D), and where it looks in the source (B, T, S). more: `causal` or `cache`, as of `Stack`."""
+        """The decoder (B, T, D), and where it looks in the source (B, T, S). mask, causal, cache: as of `Stack`."""
         seen: list[Tensor] = []
         lean_BTS = self.diagonal(place_BT, memory_mask[:, 0, 0]) if self.diagonal is not None else None
         x_BTD = self.decoder(
-            self.embed_target(target_BT) * self.scale, place_BT, mask,
-            memory=memory, memory_mask=memory_mask, seen=seen, lean_BTS=lean_BTS, **more,
+            self.embed_target(target_BT) * self.scale, place_BT, mask, causal, cache,
+            memory, memory_mask, seen, lean_BTS,
         )  # fmt: skip
         return x_BTD, seen[0]
 
