@@ -32,6 +32,8 @@ from lamina.explain.nearest import features_of, nearest
 from lamina.explain.places import mass, spots
 from lamina.explain.sanity import layers_from_top, randomized, rank_correlation, shuffle_weights, structural_similarity
 from lamina.explain.subject import Subject, freeze, subject
+from lamina.nn.lexical import Dictionary
+from lamina.shrink.few_bits import Int8Linear
 
 
 def of_pictures(model: nn.Module, count: int = 5) -> Subject:
@@ -122,6 +124,32 @@ def test_weights_that_never_run_as_a_module_come_last() -> None:
     assert layers_from_top(of_pictures(odd, 1)) == ["line", ""]
     shuffle_weights(odd, torch.Generator().manual_seed(1))
     assert sorted(odd.scale.tolist()) == [1.0, 2.0]
+
+
+def test_tables_that_answer_by_themselves_are_weights_and_measures_of_the_input_are_not() -> None:
+    """With its dictionary left in place, a translator of random weights goes on translating, and its explanation is right
+    to look the same."""
+    translations = torch.arange(40).reshape(20, 2)
+    known = Dictionary(20, 40, 2)
+    known.start(translations, torch.tensor([0.7, 0.3]).expand(20, 2))
+    token_BS = torch.tensor([[3, 5]])
+
+    def share_of_its_translations() -> float:
+        said_BTV = known(torch.ones(1, 1, 2) / 2, token_BS, torch.ones(1, 2)).softmax(2)
+        return said_BTV[0, 0, translations[token_BS].flatten()].sum().item()
+
+    assert share_of_its_translations() > 0.45
+    shuffle_weights(known, torch.Generator().manual_seed(0))
+    assert share_of_its_translations() < 0.2
+    rounded, norm = Int8Linear(8, 8, bias=False), nn.BatchNorm2d(4)
+    rounded.weight.copy_(torch.arange(64).reshape(8, 8))
+    norm.running_mean = torch.arange(4.0)
+    shuffle_weights(nn.Sequential(rounded), torch.Generator())  # only a module's own
+    assert rounded.weight.flatten().tolist() == list(range(64))
+    for module in (rounded, norm):
+        shuffle_weights(module, torch.Generator().manual_seed(0))
+    assert rounded.weight.flatten().tolist() != sorted(rounded.weight.flatten().tolist()) == list(range(64))
+    assert norm.running_mean.tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
 def test_rank_correlation_is_scipys() -> None:

@@ -3,7 +3,8 @@
 Adebayo et al. 2018, "Sanity Checks for Saliency Maps", section 3.1: layers lose what they learned one after another, from the
 top down, and what was said stays frozen; an explanation that looks the same before a model of random weights shows the input,
 not the model. A layer is randomized by putting the entries of each of its weights into random order, which keeps
-their distribution and so the scale of what flows through.
+their distribution and so the scale of what flows through. Tables that are kept with the weights are weights too, whether
+trained or not: rounded weights, and the dictionary of a translator, which answers by itself.
 
 Shapes: B examples, P places, N values; `...` are the places of an input.
 """
@@ -25,7 +26,7 @@ ALIKE = 0.5
 
 
 def layers_from_top(subject: Subject) -> list[str]:
-    """The modules that hold weights of their own, the last to run first; what never runs as a module is the lowest."""
+    """The modules that hold weights or tables of their own, the last to run first; what never runs as a module is the lowest."""
     names = {module: name for name, module in subject.model.named_modules()}
     ran: list[str] = []
 
@@ -33,7 +34,7 @@ def layers_from_top(subject: Subject) -> list[str]:
         if names[module] not in ran:
             ran.append(names[module])
 
-    holders = [m for m in names if any(True for _ in m.parameters(recurse=False))]
+    holders = [m for m in names if own_weights(m)]
     handles = [module.register_forward_hook(hook) for module in holders]
     try:
         with torch.no_grad():
@@ -45,12 +46,20 @@ def layers_from_top(subject: Subject) -> list[str]:
     return [*reversed(ran), *(names[m] for m in holders if names[m] not in ran)]
 
 
+def own_weights(module: nn.Module) -> list[Tensor]:
+    """The module's own parameters, and its own buffers of two dimensions or more that are saved with them. Buffers of fewer
+    are measures of the input, such as its mean, which no explanation is asked to follow."""
+    saved = module.state_dict(keep_vars=True)
+    tables = [buffer for name, buffer in module.named_buffers(recurse=False) if name in saved and buffer.dim() > 1]
+    return [*module.parameters(recurse=False), *tables]
+
+
 @torch.no_grad()
 def shuffle_weights(module: nn.Module, generator: torch.Generator) -> None:
-    """The entries of each of the module's own parameters in random order."""
-    for parameter in module.parameters(recurse=False):
-        order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-        parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
+    """The entries of each of the module's own weights in random order."""
+    for weight in own_weights(module):
+        order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+        weight.copy_(weight.flatten()[order].reshape(weight.shape))
 
 
 def randomized(subject: Subject, stops: int, seed: int) -> Iterator[tuple[str, float, Subject]]:
