@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "models": {"nn", "errors"},
     "decode": {"errors"},
     "modalities": {"errors", "task", "data"},
-    "data": {"errors", "task", "modalities", "terminal", "files"},
+    "data": {"errors", "task", "modalities", "decode", "terminal", "files"},
     "tasks": {"errors", "task", "nn", "models", "decode", "modalities", "data", "train", "files"},
 }
 VERBS = {"train", "evaluate", "predict", "compare", "check", "doctor", "leaf", "run", "answer", "find", "ask", "verdict",

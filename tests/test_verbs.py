@@ -62,6 +62,8 @@ def inputs_of(run: Run, folder: Path, count: int = 3) -> list[str]:
         return [_table({name: test[name] for name in run.task.asks}, folder / "rows.csv", count)]
     if modality == "text":
         return [_text(str(test[run.task.asks[0]][i]), folder / f"{i}.md") for i in range(count)]
+    if modality == "observation":
+        return [_observation(np.asarray(test[run.task.asks[0]][i]), folder / f"{i}.json") for i in range(count)]
     raise AssertionError(f"no files are made of {modality} yet: a new modality adds its line here")
 
 
@@ -70,6 +72,11 @@ def _picture(pixels_CHW: np.ndarray, path: Path) -> str:
 
     channels_last = np.moveaxis(pixels_CHW, 0, -1)
     Image.fromarray(channels_last[..., 0] if channels_last.shape[-1] == 1 else channels_last).save(path)
+    return str(path)
+
+
+def _observation(numbers: np.ndarray, path: Path) -> str:
+    path.write_text(json.dumps({"observation": numbers.tolist()}))
     return str(path)
 
 
@@ -134,7 +141,7 @@ def test_predict(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     answers = said(capsys, ["predict", str(run.folder), *files])
     assert len(answers) == 3 and all(answer["source"] for answer in answers)
     _, predictions = run.task.evaluate(run.forward("cpu", "float32"), run.data().test)
-    (name,) = [name for name in ("label", "value", "text") if name in answers[0]]
+    (name,) = [name for name in ("label", "action", "value", "text") if name in answers[0]][:1]
     for answer, known in zip(answers, predictions.get(name, ()), strict=False):  # the same as from labelled data: no serving skew
         assert answer[name] == (pytest.approx(float(known), rel=1e-2) if name == "value" else known)
     assert name != "label" or 0 <= answers[0]["probability"] <= 1

@@ -184,6 +184,10 @@ class Stream(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
     def after_step(self) -> None: ...
+    def figures(self) -> dict[str, float]:
+        """What is worth logging beside the loss, such as the return of the episodes played so far."""
+        ...
+
     def where(self) -> str:
         """The last batch in words, for messages."""
         ...
@@ -201,6 +205,10 @@ class Task:
     """The layouts that `read` understands, one short phrase each."""
     coupled: ClassVar[bool] = False
     """True where a row's loss depends on the other rows of its batch (contrastive learning)."""
+
+    exact: ClassVar[bool] = False
+    """True where outputs must not be rounded, whatever is faster: `--precision auto` is float32. An agent compares the
+    probability of what it did with what it was at the time."""
 
     # Declared. Properties, because many depend on hyperparameters, or on what `prepare` learned.
 

@@ -72,6 +72,7 @@ RULES: dict[str, str] = {
     "predict-keys": "answers are dicts with the same keys",
     "not-json": "answers are JSON: str, int, float, bool, None, lists and dicts of them",
     "predict-random": "the same rows get the same answers",
+    "evaluate-fails": "evaluate answers examples and judges the answers",
     "metrics-fails": "metrics turns examples and predictions into figures",
     "metrics-not-numbers": "metrics are a dict of names to numbers",
     "metrics-order": "the headline is the first metric, and finite",

@@ -21,3 +21,6 @@ class Epochs:
 
     def after_step(self) -> None:
         pass
+
+    def figures(self) -> dict[str, float]:
+        return {}

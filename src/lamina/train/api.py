@@ -144,6 +144,8 @@ def learned(
     torch.set_num_threads(threads)
     device = pick_device(options.device)
     precision, why = pick_precision(options.precision, device)
+    if options.precision == "auto" and task.exact:
+        precision, why = "float32", "its outputs must be exact"
     if state is not None and str(device) != run.info["device"]:
         voice.say(f"the run began on {run.info['device']} and goes on on {device}: it will not end with the same bits")
     torch.manual_seed(options.seed)

@@ -128,7 +128,7 @@ def _make(kind: str, groups: list[dict[str, Any]], recipe: Recipe, lr: float) ->
     for group in groups:
         beta1 = recipe.momentum if recipe.optimizer == "adamw" else 0.9  # else momentum is that of the main optimizer
         group["betas"] = (group.pop("momentum", beta1), group.pop("beta2", 0.999))
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=recipe.weight_decay, foreach=True)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], share: float) -> None:

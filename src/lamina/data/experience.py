@@ -1,0 +1,257 @@
+"""Batches for learning from what was lived through at any time: played a little, kept, and sampled again and again.
+
+Mnih et al. 2015, "Human-level control through deep reinforcement learning", algorithm 1; prioritized: Schaul et al. 2016,
+"Prioritized Experience Replay", algorithm 1.
+
+Shapes: N worlds, B rows of a batch, K actions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina.data.play import random_action
+from lamina.data.replay import Replay, SumTree
+from lamina.data.rollouts import RECENT, mixed_seed, tensor_of
+from lamina.data.world import World
+from lamina.data.worlds import Seen, Worlds
+from lamina.task import Batch
+
+LEAST_PRIORITY = 1e-3
+"""Added to every error, so that no step is forgotten (Schaul et al. 2016, section 3.3)."""
+LARGEST_KEPT = 2**29
+"""Bytes of replay up to which a checkpoint holds it. A resumed run with more fills its replay anew."""
+
+
+@dataclass(frozen=True)
+class Living:
+    """How much is played, explored, kept and looked back at."""
+
+    capacity: int
+    warm_up: int
+    """Steps of random play before anything is learned."""
+    steps_per_update: float
+    """Steps played, in all worlds together, for each batch."""
+    epsilon: float
+    """Share of random actions in the end."""
+    exploring: float
+    """Share of the training over which random actions become fewer."""
+    n_steps: int
+    gamma: float
+    target_every: int
+    """Batches after which the network that says what is to come is renewed."""
+    priority: float
+    """Exponent of the error by which steps are drawn; 0: evenly."""
+    clip_rewards: bool
+    lives: bool
+
+
+class Draws(Protocol):
+    """A layer with noise of its own: `nn/noisy_linear.py`."""
+
+    def draw(self, generator: torch.Generator) -> None: ...
+
+
+Foresees = Callable[[nn.Module, nn.Module, Sequence[Tensor], Tensor, Tensor], dict[str, Tensor]]
+"""(online network, target network, inputs after the steps, reward (B,), weight (B,)) -> labels of a batch."""
+Errors = Callable[[Mapping[str, Tensor], Batch], Tensor]
+"""(what the network says, batch) -> how wrong each row is (B,)."""
+
+
+class Experience:
+    """The Stream of an agent that learns from a replay. Rows are `observation` (and `action_mask`), `action`, the labels that
+    `foresees` makes, and `weight`, which undoes that some steps are drawn more often than others."""
+
+    safe = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        world: World,
+        worlds: Worlds,
+        living: Living,
+        foresees: Foresees,
+        errors: Errors,
+        noisy: Sequence[Draws],
+        size: int,
+        seed: int,
+        progress: Callable[[], float],
+    ) -> None:
+        self.model, self.world, self.worlds, self.living, self.size = model, world, worlds, living, size
+        self.foresees, self.errors, self.noisy, self.seed, self.progress = foresees, errors, list(noisy), seed, progress
+        self.target = copy.deepcopy(model).requires_grad_(False).eval()
+        self.names = [spec.name for spec in world.inputs]
+        self.device = next(model.parameters()).device
+        reader = world.reader
+        self.replay = Replay(
+            living.capacity, worlds.count, reader.shape, np.uint8 if world.pictures else np.float32, reader.choices
+        )
+        self.tree = SumTree(self.replay.places * worlds.count) if living.priority else None
+        self.greatest = 1.0
+        self.batches = self.played = 0
+        self.owed = 0.0
+        self.gained_N, self.length_N = np.zeros(worlds.count), np.zeros(worlds.count, np.int64)
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self.seen = worlds.reset([mixed_seed(seed, i) for i in range(worlds.count)])
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    @torch.no_grad()
+    def __next__(self) -> Batch:
+        how = self.living
+        least = max(how.warm_up, (how.n_steps + 2) * self.worlds.count)
+        while self.played < least or not self.replay.heeded[self.replay.ready(how.n_steps)].any():
+            self._play(1.0)
+        self.owed += how.steps_per_update
+        while self.owed >= self.worlds.count:
+            self._play(self._epsilon())
+            self.owed -= self.worlds.count
+        self.batches += 1
+        return self._batch(np.random.default_rng((self.seed, self.batches, 1)))
+
+    def _epsilon(self) -> float:
+        if self.noisy:
+            return 0.0
+        share = min(self.progress() / max(self.living.exploring, 1e-9), 1.0)
+        return 1.0 + share * (self.living.epsilon - 1.0)
+
+    def _play(self, epsilon: float) -> None:
+        """One step of all worlds: the best action, or with probability epsilon any."""
+        rng = np.random.default_rng((self.seed, self.played))
+        greedy_N = rng.random(self.worlds.count) >= epsilon
+        action_N = np.zeros(self.worlds.count, np.int64)
+        if greedy_N.any():
+            self._noise(0, self.played)
+            values_NK = self.model(*self._inputs(self.seen.observation, self.seen.mask_NK))["action_values"]
+            action_N = values_NK.argmax(1).cpu().numpy()
+        for i in np.flatnonzero(~greedy_N):
+            action_N[i] = random_action(self.world, rng, self.seen.mask_NK, i)
+        before, self.seen = self.seen, self.worlds.step(action_N)
+        terminal_N = self.seen.terminated_N
+        if self.living.lives and self.seen.lives_N is not None and before.lives_N is not None:
+            terminal_N = terminal_N | ((self.seen.lives_N < before.lives_N) & ~self.seen.fresh_N)
+        reward_N = np.sign(self.seen.reward_N) if self.living.clip_rewards else self.seen.reward_N
+        place = self.replay.written % self.replay.places
+        self.replay.add(before, action_N, reward_N, terminal_N, self.seen)
+        if self.tree is not None:
+            leaves = place * self.worlds.count + np.arange(self.worlds.count)
+            self.tree.put(leaves, np.where(self.seen.fresh_N, 0.0, self.greatest))
+        self.played += self.worlds.count
+        self._count()
+
+    def _noise(self, *number: int) -> None:
+        generator = torch.Generator(self.device)
+        for i, layer in enumerate(self.noisy):
+            layer.draw(generator.manual_seed(mixed_seed(self.seed, *number, i)))
+
+    def _batch(self, rng: np.random.Generator) -> Batch:
+        how, replay = self.living, self.replay
+        at_B, world_B, weight_B = self._drawn(rng)
+        worth_B, later_B, discount_B = replay.followed(at_B, world_B, how.n_steps, how.gamma)
+        worth, discount = (torch.from_numpy(x.astype(np.float32)).to(self.device) for x in (worth_B, discount_B))
+        self._noise(1, self.batches)
+        labels = self.foresees(self.model, self.target, self._seen(later_B, world_B), worth, discount)
+        before = self._seen(at_B, world_B)
+        batch = dict(zip(self.names, before, strict=True)) | labels
+        batch["action"] = torch.from_numpy(replay.action[at_B, world_B]).to(self.device)
+        batch["weight"] = torch.from_numpy(weight_B.astype(np.float32)).to(self.device)
+        if self.tree is not None:
+            wrong_B = self.errors(self.model(*before), batch).abs().double().cpu().numpy()
+            priority_B = (wrong_B + LEAST_PRIORITY) ** how.priority
+            self.greatest = max(self.greatest, float(priority_B.max()))
+            self.tree.put(at_B * self.worlds.count + world_B, priority_B)
+        return batch
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places and worlds of a batch, and the weight of each row (equation 1 and section 3.4; the exponent rises to 1)."""
+        replay = self.replay
+        if self.tree is None:
+            at_B, world_B = replay.draw(rng, self.size, self.living.n_steps)
+            return at_B, world_B, np.ones(self.size)
+        found = np.empty(0, np.int64)
+        ready = np.zeros(replay.places, bool)
+        ready[replay.ready(self.living.n_steps)] = True
+        while len(found) < self.size:
+            shares = (np.arange(2 * self.size) + rng.random(2 * self.size)) / (2 * self.size)
+            leaves = self.tree.find(rng.permutation(shares))
+            found = np.concatenate([found, leaves[ready[leaves // self.worlds.count]]])
+        found = found[: self.size]
+        held = min(replay.written, replay.places) * self.worlds.count
+        probability_B = self.tree.tree[found + self.tree.first] / self.tree.total
+        weight_B = (held * probability_B) ** -(0.4 + 0.6 * self.progress())
+        return found // self.worlds.count, found % self.worlds.count, weight_B / weight_B.max()
+
+    def _seen(self, place_B: np.ndarray, world_B: np.ndarray) -> list[Tensor]:
+        """The inputs of the model at places of the replay."""
+        mask = None if self.replay.mask is None else self.replay.mask[place_B, world_B]
+        return self._inputs(self.replay.observation[place_B, world_B], mask)
+
+    def _inputs(self, observation: np.ndarray, mask: np.ndarray | None) -> list[Tensor]:
+        arrays = [observation] if mask is None else [observation, mask]
+        return [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
+
+    def _count(self) -> None:
+        self.gained_N += self.seen.reward_N
+        self.length_N += ~self.seen.fresh_N
+        for i in np.flatnonzero(self.seen.terminated_N | self.seen.truncated_N):
+            self.recent.append((float(self.gained_N[i]), int(self.length_N[i])))
+            self.gained_N[i], self.length_N[i] = 0.0, 0
+
+    def after_step(self) -> None:
+        """The network that says what is to come follows, now and then."""
+        if self.batches % self.living.target_every == 0:
+            self.target.load_state_dict(self.model.state_dict())
+
+    def figures(self) -> dict[str, float]:
+        found = {"timesteps": float(self.played), "epsilon": self._epsilon()}
+        if self.recent:
+            found["return"] = float(np.mean([gained for gained, _ in self.recent]))
+            found["episode_length"] = float(np.mean([length for _, length in self.recent]))
+        return found
+
+    def where(self) -> str:
+        return f"batch {self.batches}, after {self.played} steps"
+
+    def state_dict(self) -> dict[str, Any]:
+        kept = self.replay.observation.nbytes <= LARGEST_KEPT
+        return {
+            "batches": self.batches,
+            "played": self.played,
+            "owed": self.owed,
+            "greatest": self.greatest,
+            "gained": self.gained_N.tolist(),
+            "length": self.length_N.tolist(),
+            "recent": [list(pair) for pair in self.recent],
+            "target": {name: value.clone() for name, value in self.target.state_dict().items()},
+            "replay": self.replay.state() if kept else None,
+            "tree": tensor_of(self.tree.tree) if kept and self.tree is not None else None,
+            "worlds": self.worlds.state_dict(),
+            "seen": {name: tensor_of(value) for name, value in vars(self.seen).items() if value is not None},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches, self.played = int(state["batches"]), int(state["played"])
+        self.owed, self.greatest = float(state["owed"]), float(state["greatest"])
+        self.gained_N, self.length_N = np.array(state["gained"], float), np.array(state["length"], np.int64)
+        self.recent = deque(((float(gained), int(length)) for gained, length in state["recent"]), maxlen=RECENT)
+        self.target.load_state_dict(state["target"])
+        if state["replay"] is None:
+            self.owed += self.living.warm_up  # lived through again, by what was learned
+        else:
+            self.replay.load(state["replay"])
+        if self.tree is not None and state["tree"] is not None:
+            self.tree.tree = state["tree"].numpy().copy()
+        begun = self.worlds.load_state_dict(state["worlds"])
+        if begun is None:
+            self.seen = Seen(**{name: value.numpy() for name, value in state["seen"].items()})
+        else:
+            self.seen, self.gained_N[:], self.length_N[:] = begun, 0.0, 0

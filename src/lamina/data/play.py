@@ -1,0 +1,166 @@
+"""Episodes: played by a policy to judge it, and at random, for examples of what a world shows before anybody has learned.
+
+Shapes: N episodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamina.data.source import Data, Source
+from lamina.data.world import World
+from lamina.data.worlds import OneByOne, Seen, worlds
+from lamina.modalities.observation import COLUMN, MASK
+from lamina.task import Arrays, Columns
+
+SEED = "seed"
+"""The column of the seed from which an episode begins."""
+AT_ONCE = 32
+MOMENT, BEYOND = 32, 32
+"""Random play is looked at after up to so many steps, and followed for so many more."""
+ENDLESS = 30_000
+"""Steps after which an episode that is judged is cut, where nothing else ends it."""
+PARTS = {"train": 0, "valid": 1, "calibration": 2, "test": 3}
+
+Policy = Callable[[Arrays, list[np.random.Generator]], np.ndarray]
+"""Observations (and masks) by name, and a generator for each -> actions."""
+
+
+@dataclass
+class Episode:
+    """How one went."""
+
+    gained: float = 0.0
+    steps: int = 0
+    over: bool = False
+
+
+def played(world: World, policy: Policy, seeds: Sequence[int], disturb: Callable[[Arrays], Arrays] | None = None) -> list[Episode]:
+    """An episode from each seed, all side by side; the policy is asked about those that go on. The same seed, the same episode,
+    whatever others are played beside it."""
+    if not len(seeds):
+        return []
+    several = worlds(world, len(seeds), exact=True)
+    try:
+        rngs = [np.random.default_rng((int(seed), 1)) for seed in seeds]
+        episodes = [Episode() for _ in seeds]
+        seen = several.reset(seeds)
+        rows = list(range(len(seeds)))
+        arrays = arrays_of(seen)
+        while rows:
+            action = policy(arrays, [rngs[i] for i in rows])
+            if isinstance(several, OneByOne):
+                seen = several.step(action, rows)
+                shown = list(range(len(rows)))
+            else:  # all of a compiled vector are stepped; of those that are over nobody looks
+                whole = np.zeros((len(seeds), *action.shape[1:]), action.dtype)
+                whole[rows] = action
+                seen, shown = several.step(whole), rows
+            for place, i in zip(shown, rows, strict=True):
+                episodes[i].gained += float(seen.reward_N[place])
+                episodes[i].steps += 1
+                ended = bool(seen.terminated_N[place] or seen.truncated_N[place])
+                episodes[i].over = ended or episodes[i].steps >= ENDLESS
+            keep = [place for place, i in zip(shown, rows, strict=True) if not episodes[i].over]
+            rows = [i for i in rows if not episodes[i].over]
+            arrays = {name: array[keep] for name, array in arrays_of(seen).items()}
+        return episodes
+    finally:
+        several.close()
+
+
+def arrays_of(seen: Seen) -> Arrays:
+    return {COLUMN: seen.observation} if seen.mask_NK is None else {COLUMN: seen.observation, MASK: seen.mask_NK}
+
+
+def seeds_of(part: str, count: int, seed: int) -> list[int]:
+    """Of the episodes of a part: no two parts share one, and none is one that is learned from."""
+    start = 1_000_000 * (1 + PARTS[part]) + 10_000_000 * (seed % 100)
+    return list(range(start, start + count))
+
+
+def random_play(world: World, source: Source, counts: dict[str, int], gamma: float) -> Data:
+    """Examples of a world, before anybody has learned: for each episode, a moment of random play.
+
+    Columns: `seed` of the episode, `observation`, the random `action`, and `return`, what came of it, discounted, in the next few
+    steps. The episodes of a part are those that are played to judge an agent.
+    """
+    parts = {part: moments(world, seeds_of(part, count, source.split_seed), gamma) for part, count in counts.items()}
+    digest = hashlib.blake2b(json.dumps(world.state(), sort_keys=True).encode(), digest_size=16)
+    for columns in parts.values():
+        for column in columns.values():
+            digest.update(np.ascontiguousarray(column).tobytes())
+    about = {"layout": f"{world.environment}, {shown(world)},"}
+    return Data(**parts, fingerprint=digest.hexdigest(), about=about)
+
+
+def shown(world: World) -> str:
+    """What is seen and done, in words."""
+    seen = "x".join(map(str, world.reader.shape)) + (" pixels" if world.pictures else " numbers")
+    done = world.actions
+    if done.kind == "discrete":
+        return f"{seen}, {done.sizes[0]} actions"
+    return f"{seen}, {done.width} {'choices at once' if done.kind == 'multi-discrete' else 'numbers to set'}"
+
+
+def moments(world: World, seeds: Sequence[int], gamma: float) -> Columns:
+    """See `random_play`; one row a seed."""
+    columns: dict[str, list[Any]] = {SEED: [], COLUMN: [], "action": [], "return": []}
+    for start in range(0, len(seeds), AT_ONCE):
+        some = list(seeds[start : start + AT_ONCE])
+        several = worlds(world, len(some), exact=True)
+        try:
+            for name, values in a_moment(world, several, some, gamma).items():
+                columns.setdefault(name, []).extend(values)
+        finally:
+            several.close()
+    return {name: np.array(values) for name, values in columns.items()}  # type: ignore[misc]
+
+
+def a_moment(world: World, several: Any, seeds: list[int], gamma: float) -> dict[str, list[Any]]:
+    rngs = [np.random.default_rng((seed, 0)) for seed in seeds]
+    count, far = len(seeds), (8 if world.pictures else MOMENT, 8 if world.pictures else BEYOND)
+    found: list[dict[str, Any]] = [{} for _ in seeds]
+    worth_N, weight_N, alive_N = np.zeros(count), np.ones(count), np.ones(count, bool)
+    seen = several.reset(seeds)
+    for t in range(far[0] + far[1]):
+        arrays = arrays_of(seen)
+        action = np.array([random_action(world, rng, arrays.get(MASK), i) for i, rng in enumerate(rngs)])
+        kept = np.array([t < far[0] and rng.random() * (t + 1) < 1 for rng in rngs])  # any step so far, each as probable
+        for i in np.flatnonzero(alive_N & kept):
+            found[i] = {name: array[i].copy() for name, array in arrays.items()} | {"action": action[i]}
+            worth_N[i], weight_N[i] = 0.0, 1.0
+        seen = several.step(action)
+        worth_N += alive_N * weight_N * seen.reward_N
+        weight_N *= gamma
+        alive_N &= ~(seen.terminated_N | seen.truncated_N)
+        if not alive_N.any():
+            break
+    rows = [{SEED: seed, **row, "return": float(worth)} for seed, row, worth in zip(seeds, found, worth_N, strict=True)]
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def random_action(world: World, rng: np.random.Generator, mask_NK: np.ndarray | None, i: int) -> Any:
+    """Any of the allowed ones, each as probable; numbers evenly within their bounds, or normal where they have none."""
+    actions = world.actions
+    if actions.kind == "continuous":
+        even = [b is not None and t is not None for b, t in zip(actions.low, actions.high, strict=True)]
+        return np.array([
+            rng.uniform(low, high) if bounded else rng.standard_normal()  # type: ignore[arg-type]
+            for low, high, bounded in zip(actions.low, actions.high, even, strict=True)
+        ], np.float32)  # fmt: skip
+    allowed = np.ones(actions.choices, np.uint8) if mask_NK is None else mask_NK[i]
+    chosen = [int(rng.choice(np.flatnonzero(part))) for part in np.split(allowed, np.cumsum(actions.sizes)[:-1])]
+    return chosen[0] if actions.kind == "discrete" else np.array(chosen)
+
+
+def spread(gained: Sequence[float]) -> dict[str, float]:
+    """How returns are spread over episodes."""
+    at = {"least": 0, "first_quarter": 25, "median": 50, "third_quarter": 75, "most": 100}
+    return {name: float(np.percentile(np.asarray(gained, np.float64), share)) for name, share in at.items()}

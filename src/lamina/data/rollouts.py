@@ -1,0 +1,237 @@
+"""Batches for learning from one's own play, just now: the worlds are played for some steps, learned from, and left behind.
+
+Schulman et al. 2017, "Proximal Policy Optimization Algorithms", algorithm 1.
+
+Shapes: T steps, N worlds, R = T * N rows of a rollout, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lamina.data.returns import RewardScale, generalized_advantages
+from lamina.data.worlds import Seen, Worlds
+from lamina.task import Batch
+
+RECENT = 100
+"""Episodes whose mean return is told."""
+
+
+class Acts(Protocol):
+    """A distribution over actions: `nn/distributions.py`."""
+
+    def sample(self, said: Mapping[str, Tensor], generator: torch.Generator) -> Tensor: ...
+    def log_probability(self, said: Mapping[str, Tensor], action: Tensor) -> Tensor: ...
+
+
+class Scales(Protocol):
+    """How observations are scaled, which is learned from what was seen, by no gradient: `nn/running_norm.py`."""
+
+    def update(self, x_BD: Tensor) -> None: ...
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class Playing:
+    """How long is played, what that was worth, and how often it is learned from."""
+
+    steps: int
+    """Of each world, between updates."""
+    epochs: int
+    """Times that each row is learned from."""
+    gamma: float
+    gae_lambda: float
+    scale_rewards: bool
+    clip_rewards: bool
+    """To their sign (Mnih et al. 2015)."""
+    lives: bool
+    """The loss of a life counts as an end (Mnih et al. 2015)."""
+
+
+class Rollouts:
+    """The Stream of an on-policy agent: `size` rows a batch. Each row is `observation` (and `action_mask`), `action`, its
+    `log_probability` and `value_before` under the policy that took it, `advantage` (of mean 0 and deviation 1 in its batch),
+    `return`, and `weight`, which is 0 for the step at which a world began anew and took no heed of the action.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        scales: Scales | None,
+        worlds: Worlds,
+        acts: Acts,
+        playing: Playing,
+        size: int,
+        seed: int,
+        names: Sequence[str],
+    ) -> None:
+        self.model, self.scales, self.worlds, self.acts, self.playing = model, scales, worlds, acts, playing
+        self.size, self.seed, self.names = size, seed, tuple(names)
+        self.device = next(model.parameters()).device
+        self.rollout = 0
+        self.position = 0
+        self.order = torch.empty(0, dtype=torch.int64)
+        self.rows: dict[str, Tensor] = {}
+        self.scale = RewardScale(worlds.count, playing.gamma)
+        self.gained_N, self.length_N = np.zeros(worlds.count), np.zeros(worlds.count, np.int64)
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self.seen = worlds.reset([mixed_seed(seed, i) for i in range(worlds.count)])
+        self.explained = float("nan")
+
+    safe = True
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self.position + self.size > len(self.order):
+            self._play()
+            generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.rollout, 1))
+            count = len(self.rows["action"])
+            whole = max(count // self.size, 1) * self.size
+            orders = [torch.randperm(count, generator=generator)[:whole] for _ in range(self.playing.epochs)]
+            self.order, self.position = torch.cat(orders), 0
+        rows = self.order[self.position : self.position + self.size]
+        self.position += self.size
+        batch = {name: column.index_select(0, rows.to(column.device)) for name, column in self.rows.items()}
+        batch["advantage"] = standardized(batch["advantage"], batch["weight"])
+        return batch
+
+    @torch.no_grad()
+    def _play(self) -> None:
+        """One rollout: what was seen, done and said at each step, and what it was worth."""
+        how, count = self.playing, self.worlds.count
+        generator = torch.Generator(self.device).manual_seed(mixed_seed(self.seed, self.rollout))
+        self.rollout += 1
+        kept: dict[str, list[Any]] = {name: [] for name in (*self.names, "action", "log_probability")}
+        reward_TN, value_TN = np.empty((how.steps, count)), np.empty((how.steps + 1, count))
+        terminal_TN, cut_TN, heeded_TN = (np.empty((how.steps, count), bool) for _ in range(3))
+        for t in range(how.steps):
+            inputs = self._inputs(self.seen)
+            said = self.model(*inputs)
+            action = self.acts.sample(said, generator)
+            for name, value in zip(self.names, inputs, strict=True):
+                kept[name].append(value)
+            kept["action"].append(action)
+            kept["log_probability"].append(self.acts.log_probability(said, action))
+            value_TN[t] = said["value"][:, 0].cpu().numpy()
+            before, self.seen = self.seen, self.worlds.step(action.cpu().numpy())
+            terminal_TN[t] = self.seen.terminated_N
+            if how.lives and self.seen.lives_N is not None:
+                assert before.lives_N is not None
+                terminal_TN[t] |= (self.seen.lives_N < before.lives_N) & ~self.seen.fresh_N
+            over_N = self.seen.terminated_N | self.seen.truncated_N
+            cut_TN[t] = terminal_TN[t] | over_N
+            heeded_TN[t] = ~self.seen.fresh_N
+            reward_TN[t] = self._reward(self.seen.reward_N, cut_TN[t])
+            self._count(over_N)
+        value_TN[how.steps] = self.model(*self._inputs(self.seen))["value"][:, 0].cpu().numpy()
+        advantage_TN = generalized_advantages(reward_TN, value_TN, terminal_TN, cut_TN, how.gamma, how.gae_lambda)
+        return_TN = advantage_TN + value_TN[:-1]
+        self.explained = explained_variance(value_TN[:-1][heeded_TN], return_TN[heeded_TN])
+        self.rows = {name: torch.stack(values).flatten(0, 1) for name, values in kept.items()}
+        for name, array in (
+            ("value_before", value_TN[:-1]),
+            ("advantage", advantage_TN),
+            ("return", return_TN),
+            ("weight", heeded_TN),
+        ):
+            self.rows[name] = torch.from_numpy(array.reshape(-1).astype(np.float32)).to(self.device)
+
+    def _inputs(self, seen: Seen) -> list[Tensor]:
+        arrays = [seen.observation] if seen.mask_NK is None else [seen.observation, seen.mask_NK]
+        return [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
+
+    def _reward(self, reward_N: np.ndarray, cut_N: np.ndarray) -> np.ndarray:
+        if self.playing.clip_rewards:
+            return np.sign(reward_N)
+        return self.scale(reward_N, cut_N) if self.playing.scale_rewards else reward_N
+
+    def _count(self, over_N: np.ndarray) -> None:
+        """What the episodes have gained so far, as the environment counts; those that are over are remembered."""
+        self.gained_N += self.seen.reward_N
+        self.length_N += ~self.seen.fresh_N
+        for i in np.flatnonzero(over_N):
+            self.recent.append((float(self.gained_N[i]), int(self.length_N[i])))
+            self.gained_N[i], self.length_N[i] = 0.0, 0
+
+    def after_step(self) -> None:
+        """After the last step of a rollout, what was seen in it changes how observations are scaled: never in between, or the
+        policy would change without a step, and its old probabilities would be wrong."""
+        if self.scales is not None and self.position + self.size > len(self.order):
+            self.scales.update(self.rows[self.names[0]])
+
+    def figures(self) -> dict[str, float]:
+        """What is worth telling beside the loss."""
+        found: dict[str, float] = {"timesteps": float(self.rollout * self.playing.steps * self.worlds.count)}
+        if self.recent:
+            found["return"] = float(np.mean([gained for gained, _ in self.recent]))
+            found["episode_length"] = float(np.mean([length for _, length in self.recent]))
+        if np.isfinite(self.explained):
+            found["explained_variance"] = self.explained
+        return found
+
+    def where(self) -> str:
+        return f"rollout {self.rollout}, rows {self.position - self.size} to {self.position}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "rollout": self.rollout,
+            "position": self.position,
+            "order": self.order,
+            "rows": self.rows,
+            "scale": self.scale.state(),
+            "gained": self.gained_N.tolist(),
+            "length": self.length_N.tolist(),
+            "recent": [list(pair) for pair in self.recent],
+            "worlds": self.worlds.state_dict(),
+            "seen": {name: tensor_of(value) for name, value in vars(self.seen).items() if value is not None},
+            "scales": {name: value.clone() for name, value in self._scales()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.rollout, self.position = int(state["rollout"]), int(state["position"])
+        self.order = state["order"]
+        self.rows = {name: value.to(self.device) for name, value in state["rows"].items()}
+        self.scale.load(list(state["scale"]))
+        self.gained_N, self.length_N = np.array(state["gained"], float), np.array(state["length"], np.int64)
+        self.recent = deque(((float(gained), int(length)) for gained, length in state["recent"]), maxlen=RECENT)
+        begun = self.worlds.load_state_dict(state["worlds"])
+        if begun is None:
+            self.seen = Seen(**{name: value.numpy() for name, value in state["seen"].items()})
+        else:
+            self.seen, self.gained_N[:], self.length_N[:] = begun, 0.0, 0
+        for name, value in self._scales():
+            value.copy_(state["scales"][name])
+
+    def _scales(self) -> Iterator[tuple[str, Tensor]]:
+        return iter(()) if self.scales is None else self.scales.named_buffers()
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array).copy())
+
+
+def standardized(advantage_B: Tensor, weight_B: Tensor) -> Tensor:
+    """Of mean 0 and deviation 1 among the rows that count (OpenAI baselines' ppo2)."""
+    count = weight_B.sum().clamp(min=1)
+    away_B = advantage_B - (advantage_B * weight_B).sum() / count
+    return away_B / (((away_B.square() * weight_B).sum() / count).sqrt() + 1e-8)
+
+
+def explained_variance(value: np.ndarray, worth: np.ndarray) -> float:
+    """The share of the returns' variance that the values foresaw; 1 is all."""
+    spread = float(worth.var()) if len(worth) else 0.0
+    return 1 - float((worth - value).var()) / spread if spread > 0 else float("nan")
+
+
+def mixed_seed(*numbers: int) -> int:
+    """One seed of 62 bits from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 2)

@@ -1,0 +1,202 @@
+"""A world to act in: an environment of gymnasium, described in plain fields that a run remembers, and opened when it is needed.
+
+An id (`CartPole-v1`, `ALE/Pong-v5`), or a class of one's own (`FILE.py:Class`, `module:Class`). Pictures are shown by the
+conventions of the field (Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5; Mnih et al. 2015): of
+every 4 frames the last is shown, the brighter of it and the one before, gray, 84 x 84, the last 4 together.
+
+Shapes: N worlds side by side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lamina.data.spaces import actions_of, reader_of
+from lamina.decode.actions import Actions
+from lamina.errors import LaminaError
+from lamina.modalities.observation import MASK, ObservationReader
+from lamina.task import Input
+
+EXTRA = "reinforcement learning needs gymnasium: pip install 'lamina[agents]'"
+EXTRA_ATARI = "Atari needs ale-py: pip install 'lamina[atari]'"
+ALE_FRAMES = 108_000
+"""Frames after which an Atari game is cut: 30 minutes (Machado et al. 2018)."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """How a world is shown and driven, as a person chooses it. None: as the environment itself, or the field, has it."""
+
+    sticky: float | None = None
+    """How probable it is that Atari repeats the last action in place of the new one."""
+    frame_skip: int = 4
+    frame_stack: int = 4
+    side: int = 84
+    """Of a picture, in pixels."""
+    time_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """An environment, and what it shows and takes."""
+
+    environment: str
+    reader: ObservationReader
+    actions: Actions
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    show: Show
+    game: str = ""
+    """Atari's name of it; else empty."""
+
+    @staticmethod
+    def of(environment: str, show: Show) -> World:
+        """Opens it once and looks. Raises LaminaError where there is none, or its spaces are of no known kind."""
+        found = spec_of(environment)
+        if found is not None and "ale_py" in str(found.entry_point):
+            return atari(environment, found, show)
+        env = opened(environment, show)
+        try:
+            space = env.observation_space
+            actions = actions_of(env.action_space)
+            inner = getattr(space, "spaces", {})
+            masked = isinstance(inner, Mapping) and MASK in inner
+            reader, (low, high) = reader_of(space, actions.choices if masked else 0)
+        finally:
+            env.close()
+        return World(environment, reader, actions, low, high, show)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Of a model that acts in it: what is seen, and where actions may be forbidden, which are allowed."""
+        picture = not self.reader.parts
+        shape = self.reader.shape
+        low = 0.0 if picture else tuple(float("-inf") if b is None else b for b in self.low)
+        high = 255.0 if picture else tuple(float("inf") if b is None else b for b in self.high)
+        seen = Input(
+            "observation", ("B", *shape), "uint8" if picture else "float32", "image" if picture else "observation", low, high
+        )
+        mask = Input(MASK, ("B", self.reader.choices), "uint8", "side", 0, 1)
+        return (seen, mask) if self.reader.choices else (seen,)
+
+    @property
+    def pictures(self) -> bool:
+        return not self.reader.parts
+
+    def state(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> World:
+        """The inverse of `state`, of JSON too."""
+        reader, actions = dict(state["reader"]), dict(state["actions"])
+        for fields in (reader, actions):
+            fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        bounds = {name: tuple(state[name]) for name in ("low", "high")}
+        return World(
+            **{**state, **bounds, "reader": ObservationReader(**reader), "actions": Actions(**actions), "show": Show(**state["show"])}
+        )
+
+
+def gymnasium() -> Any:
+    """The library. Raises LaminaError with how to get it."""
+    try:
+        return importlib.import_module("gymnasium")
+    except ImportError as error:
+        raise LaminaError(EXTRA) from error
+
+
+def spec_of(environment: str) -> Any:
+    """What gymnasium has registered under an id; None for a class of one's own. Raises LaminaError for an unknown id."""
+    gym = gymnasium()
+    if is_class(environment):
+        return None
+    if re.match(r"ALE/|.*NoFrameskip-v4$", environment):
+        try:
+            gym.register_envs(importlib.import_module("ale_py"))
+        except ImportError as error:
+            raise LaminaError(EXTRA_ATARI) from error
+    try:
+        return gym.spec(environment)
+    except gym.error.Error as error:
+        raise LaminaError(f"data: expected the id of an environment, or FILE.py:Class; {one_line(error)}") from error
+
+
+def is_class(environment: str) -> bool:
+    """Whether a name says where a class stands: `FILE.py:Class`, `package.module:Class`."""
+    place, _, name = environment.rpartition(":")
+    return bool(place) and name.isidentifier() and "/" not in name
+
+
+def opened(environment: str, show: Show, pictures: bool = False) -> Any:
+    """One environment, ready to be reset; `pictures`: it can be rendered. Raises LaminaError where it cannot be made."""
+    gym = gymnasium()
+    render = {"render_mode": "rgb_array"} if pictures else {}
+    limit = {} if show.time_limit is None else {"max_episode_steps": show.time_limit}
+    if not is_class(environment):
+        try:
+            env = gym.make(environment, disable_env_checker=True, **render, **limit)
+        except gym.error.DependencyNotInstalled as error:
+            raise LaminaError(f"data: {environment} cannot be opened: {one_line(error)}") from error
+        except gym.error.Error as error:
+            raise LaminaError(f"data: expected the id of an environment, or FILE.py:Class; {one_line(error)}") from error
+        return env
+    kind = class_of(environment)
+    try:
+        env = kind(**render)
+    except Exception as error:  # whatever a class of the user's raises is told in one line
+        raise LaminaError(f"data: {environment} could not be made: {type(error).__name__}: {one_line(error)}") from error
+    missing = [name for name in ("observation_space", "action_space", "reset", "step") if not hasattr(env, name)]
+    if missing:
+        raise LaminaError(f"data: expected {environment} to be a gymnasium.Env; it has no {missing[0]}")
+    return env if show.time_limit is None else gym.wrappers.TimeLimit(env, show.time_limit)
+
+
+def class_of(environment: str) -> Any:
+    """The class that `FILE.py:Class` or `module:Class` names: this runs the file. Raises LaminaError where there is none."""
+    place, _, name = environment.rpartition(":")
+    try:
+        if place.endswith(".py"):
+            if not Path(place).is_file():
+                raise LaminaError(f"data: expected a Python file before ':{name}'; {place} is none")
+            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(place)
+    except LaminaError:
+        raise
+    except Exception as error:
+        raise LaminaError(f"data: {place} could not be run: {type(error).__name__}: {one_line(error)}") from error
+    if not hasattr(module, name):
+        raise LaminaError(f"data: expected a class {name} in {place}; there is none")
+    return getattr(module, name)
+
+
+def atari(environment: str, spec: Any, show: Show) -> World:
+    """An Atari game, by its own vectorized emulator. Raises LaminaError where ids ask for what is never shown that way."""
+    kwargs = dict(spec.kwargs)
+    sticky = kwargs.get("repeat_action_probability", 0.25) if show.sticky is None else show.sticky
+    show = dataclasses.replace(show, sticky=sticky)
+    if kwargs.get("obs_type", "rgb") == "ram":
+        raise LaminaError(f"data: {environment}: expected an Atari game that shows pictures; got its memory")
+    from ale_py.env import AtariEnv
+
+    env = AtariEnv(kwargs["game"])
+    meanings = env.get_action_meanings()
+    actions = dataclasses.replace(actions_of(env.action_space), names=tuple(meanings))
+    env.close()
+    reader = ObservationReader((show.frame_stack, show.side, show.side))
+    return World(environment, reader, actions, (0.0,), (255.0,), show, kwargs["game"])
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,294 @@
+"""Several copies of a world side by side, stepped together; one that has ended begins anew at the next step.
+
+That is gymnasium's `AutoresetMode.NEXT_STEP`: the step that ends an episode shows its last observation, the one after it takes
+no heed of the action and shows the first observation of the next episode (`fresh`). So whoever learns sees the last observation
+of an episode that was cut by a time limit, whose value has to be known (Pardo et al. 2018, "Time Limits in Reinforcement
+Learning", equation 5), without asking twice.
+
+Every episode begins from a seed of its own, which depends on (seed, world, episode) alone, so that a world can be brought back to
+where it stood: reset with that seed, and take the same actions again. No environment can be asked to write down what it is.
+
+Shapes: N worlds, K choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lamina.data.world import ALE_FRAMES, World, gymnasium, one_line, opened, spec_of
+from lamina.errors import LaminaError
+
+
+@dataclass
+class Seen:
+    """What a step of N worlds shows."""
+
+    observation: np.ndarray
+    """(N, ...) as the model takes it."""
+    reward_N: np.ndarray
+    """float64; as the environment gave it."""
+    terminated_N: np.ndarray
+    """The episode has come to an end of its own."""
+    truncated_N: np.ndarray
+    """The episode was cut, and would have gone on."""
+    fresh_N: np.ndarray
+    """The action was not heeded: this is the first observation of an episode."""
+    mask_NK: np.ndarray | None = None
+    """uint8: which actions are allowed."""
+    lives_N: np.ndarray | None = None
+    """Where the game counts lives."""
+
+
+class Worlds(Protocol):
+    """Several worlds. `load_state_dict` brings them back to where they stood, or where it cannot, shows the new episodes that
+    it has begun."""
+
+    count: int
+
+    def reset(self, seeds: Sequence[int]) -> Seen: ...
+    def step(self, action: np.ndarray) -> Seen: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> Seen | None: ...
+    def close(self) -> None: ...
+
+
+def worlds(world: World, count: int, exact: bool = False) -> Worlds:
+    """The fastest kind that there is of this world; with `exact`, the fastest of which every episode has its own seed."""
+    if world.game:
+        return Atari(world, count)
+    found = spec_of(world.environment)
+    entry = str(getattr(found, "vector_entry_point", None) or "")
+    if entry and "phys2d" not in entry and not exact and world.show.time_limit is None:  # those want another framework
+        return Vectorized(world, count)
+    return OneByOne(world, count)
+
+
+class OneByOne:
+    """Environments stepped one after another."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world, self.count = world, count
+        self.envs = [opened(world.environment, world.show) for _ in range(count)]
+        self.seeds = [0] * count
+        self.episode = [0] * count
+        self.taken: list[list[Any]] = [[] for _ in range(count)]
+        """Raw actions of the episode that goes on."""
+        self.over = np.zeros(count, bool)
+
+    def reset(self, seeds: Sequence[int]) -> Seen:
+        self.seeds, self.episode = [int(seed) for seed in seeds], [0] * self.count
+        self.over[:] = False
+        return self._seen([self._begin(i) for i in range(self.count)], fresh=np.ones(self.count, bool))
+
+    def step(self, action: np.ndarray, rows: Sequence[int] | None = None) -> Seen:
+        """One step of all, or of those of `rows`: then as many actions, and as many rows are shown."""
+        rows = range(self.count) if rows is None else rows
+        raw = self.world.actions.raw(action)
+        shown, reward, terminated, truncated = [], np.zeros(len(rows)), np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+        fresh = self.over[list(rows)].copy()
+        for place, i in enumerate(rows):
+            if self.over[i]:
+                self.episode[i] += 1
+                shown.append(self._begin(i))
+                self.over[i] = False
+                continue
+            seen, reward[place], terminated[place], truncated[place] = self._act(i, raw[place])
+            shown.append(seen)
+            self.over[i] = terminated[place] or truncated[place]
+        return self._seen(shown, fresh, reward, terminated, truncated)
+
+    def _begin(self, i: int) -> Any:
+        self.taken[i] = []
+        seed = episode_seed(self.seeds[i], self.episode[i])
+        try:
+            seen, info = self.envs[i].reset(seed=seed)
+        except Exception as error:
+            raise LaminaError(self._where(i, f"reset raised {type(error).__name__}: {one_line(error)}")) from error
+        return self._with_mask(seen, info)
+
+    def _act(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
+        plain = action.item() if self.world.actions.kind == "discrete" else action
+        self.taken[i].append(plain if self.world.actions.kind == "discrete" else action.tolist())
+        try:
+            seen, reward, terminated, truncated, info = self.envs[i].step(plain)
+            reward = float(reward)
+        except Exception as error:
+            raise LaminaError(self._where(i, f"step raised {type(error).__name__}: {one_line(error)}")) from error
+        if not np.isfinite(reward):
+            raise LaminaError(self._where(i, f"expected a finite reward; got {reward}"))
+        return self._with_mask(seen, info), reward, bool(terminated), bool(truncated)
+
+    def _with_mask(self, seen: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
+        if not self.world.reader.choices:
+            return seen, None
+        return seen, seen.get("action_mask") if isinstance(seen, Mapping) else info.get("action_mask")
+
+    def _seen(
+        self,
+        shown: list[tuple[Any, Any]],
+        fresh: np.ndarray,
+        reward: np.ndarray | None = None,
+        terminated: np.ndarray | None = None,
+        truncated: np.ndarray | None = None,
+    ) -> Seen:
+        columns: dict[str, Any] = {"observation": [seen for seen, _ in shown]}
+        if self.world.reader.choices:
+            columns["action_mask"] = [mask for _, mask in shown]
+        try:
+            arrays = self.world.reader.encode(columns)
+        except LaminaError as error:
+            row = int(str(error).partition(",")[0].removeprefix("row ")) - 1 if str(error).startswith("row ") else 0
+            raise LaminaError(self._where(row, str(error).partition(", ")[2])) from error
+        none = np.zeros(len(shown), bool)
+        return Seen(
+            arrays["observation"],
+            np.zeros(len(shown)) if reward is None else reward,
+            none if terminated is None else terminated,
+            none if truncated is None else truncated,
+            fresh,
+            arrays.get("action_mask"),
+        )
+
+    def _where(self, i: int, what: str) -> str:
+        seed = episode_seed(self.seeds[i], self.episode[i])
+        return f"{self.world.environment}: step {len(self.taken[i])} of an episode with seed {seed}: {what}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seeds": self.seeds, "episode": self.episode, "taken": self.taken, "over": self.over.tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Every episode once more, from its seed and its actions."""
+        self.seeds, self.episode = [int(s) for s in state["seeds"]], [int(e) for e in state["episode"]]
+        dtype = np.float32 if self.world.actions.kind == "continuous" else np.int64
+        for i, actions in enumerate(state["taken"]):
+            self._begin(i)
+            for action in actions:
+                self._act(i, np.array(action, dtype))
+        self.over[:] = state["over"]
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class Vectorized:
+    """An environment that comes as a vector of itself, computed as arrays (gymnasium's `vector_entry_point`)."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world, self.count = world, count
+        self.env = gymnasium().make_vec(world.environment, num_envs=count, vectorization_mode="vector_entry_point")
+        self.over = np.zeros(count, bool)
+
+    def reset(self, seeds: Sequence[int]) -> Seen:
+        """One generator draws for all of them, so their seeds make one."""
+        observation, _ = self.env.reset(seed=episode_seed(int(seeds[0]), len(seeds)))
+        self.over[:] = False
+        none = np.zeros(self.count, bool)
+        return Seen(self._array(observation), np.zeros(self.count), none, none, np.ones(self.count, bool))
+
+    def step(self, action: np.ndarray) -> Seen:
+        raw = self.world.actions.raw(action)
+        observation, reward, terminated, truncated, _ = self.env.step(raw)
+        fresh, self.over = self.over, terminated | truncated
+        return Seen(self._array(observation), np.asarray(reward, np.float64), terminated, truncated, fresh)
+
+    def _array(self, observation: np.ndarray) -> np.ndarray:
+        flat = np.asarray(observation, np.float32).reshape(self.count, *self.world.reader.shape)
+        if not np.isfinite(flat).all():
+            raise LaminaError(f"{self.world.environment}: expected finite numbers in observations; got {flat[~np.isfinite(flat)][0]}")
+        return flat
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"env": plain_state(self.env.unwrapped), "over": self.over.tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Seen | None:
+        begun = self.reset([0] * self.count)
+        if state["env"] is None:
+            return begun
+        restore(self.env.unwrapped, state["env"])
+        self.over[:] = state["over"]
+        return None
+
+    def close(self) -> None:
+        self.env.close()
+
+
+class Atari:
+    """Games of the Arcade Learning Environment, emulated and shown by its own compiled vector.
+
+    Rewards are as the game gives them. The emulator cannot write down where it stands: a resumed run begins new games.
+    """
+
+    def __init__(self, world: World, count: int, color: bool = False) -> None:
+        from ale_py.vector_env import AtariVectorEnv
+
+        self.world, self.count, show = world, count, world.show
+        shown: dict[str, Any] = {"img_height": show.side, "img_width": show.side, "stack_num": show.frame_stack}
+        if color:
+            shown = {"img_height": 210, "img_width": 160, "stack_num": 1, "grayscale": False}
+        self.env = AtariVectorEnv(
+            game=world.game,
+            num_envs=count,
+            repeat_action_probability=show.sticky or 0.0,
+            frameskip=show.frame_skip,
+            max_num_frames_per_episode=ALE_FRAMES if show.time_limit is None else show.time_limit * show.frame_skip,
+            reward_clipping=False,
+            episodic_life=False,
+            **shown,
+        )
+        self.over = np.zeros(count, bool)
+
+    def reset(self, seeds: Sequence[int]) -> Seen:
+        observation, info = self.env.reset(seed=np.array([episode_seed(int(s), 0) % 2**31 for s in seeds]))
+        self.over[:] = False
+        none = np.zeros(self.count, bool)
+        return Seen(observation, np.zeros(self.count), none, none, np.ones(self.count, bool), None, np.array(info["lives"]))
+
+    def step(self, action: np.ndarray) -> Seen:
+        observation, reward, terminated, truncated, info = self.env.step(self.world.actions.raw(action))
+        fresh, self.over = self.over, terminated | truncated
+        return Seen(observation, np.asarray(reward, np.float64), terminated, truncated, fresh, None, np.array(info["lives"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Seen:
+        return self.reset(range(self.count))
+
+    def close(self) -> None:
+        self.env.close()
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """A seed of 31 bits; the first episode has the seed itself."""
+    return seed % 2**31 if episode == 0 else int(np.random.default_rng((seed, episode)).integers(2**31))
+
+
+def plain_state(env: Any) -> dict[str, Any] | None:
+    """The attributes of an environment that change, as JSON; None where it has others than numbers, arrays and generators."""
+    found: dict[str, Any] = {}
+    for name, value in vars(env).items():
+        if isinstance(value, np.ndarray):
+            found[name] = {"array": value.tolist(), "dtype": str(value.dtype), "shape": list(value.shape)}
+        elif isinstance(value, np.random.Generator):
+            found[name] = {"generator": value.bit_generator.state}
+        elif isinstance(value, (bool, int, float, np.number)):
+            found[name] = {"value": value.item() if isinstance(value, np.number) else value}
+        elif value is not None and not isinstance(value, str) and not type(value).__module__.startswith("gymnasium"):
+            return None
+    return found
+
+
+def restore(env: Any, state: Mapping[str, Any]) -> None:
+    """The inverse of `plain_state`, into the same kind of environment after a reset."""
+    for name, kept in state.items():
+        if "array" in kept:
+            setattr(env, name, np.array(kept["array"], kept["dtype"]).reshape(kept["shape"]))
+        elif "generator" in kept:
+            getattr(env, name).bit_generator.state = kept["generator"]
+        else:
+            setattr(env, name, kept["value"])

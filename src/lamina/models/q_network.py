@@ -1,0 +1,93 @@
+"""What each action is worth: Mnih et al. 2015, "Human-level control through deep reinforcement learning".
+
+Options, each a part of its own: a value and advantages beside each other (Wang et al. 2016, "Dueling Network Architectures"),
+noisy layers (Fortunato et al. 2018), and the distribution of what an action is worth in place of its mean (Bellemare et al. 2017,
+"A Distributional Perspective on Reinforcement Learning"; Dabney et al. 2018, "Distributional Reinforcement Learning with Quantile
+Regression").
+
+Shapes: B examples, D numbers observed, C frames, H and W pixels, F features, K actions, Z atoms or quantiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lamina.nn.noisy_linear import NoisyLinear
+
+FORBIDDEN = -1e9
+"""What an action that is not allowed is worth."""
+
+
+class QNetwork(nn.Module):
+    """observation (B, D) float32 or (B, C, H, W) uint8, and where choices may be forbidden action_mask (B, K) uint8 ->
+    `action_values` (B, K), `features` (B, F), and of a distribution `atoms` (B, K, Z): log probabilities of `support`, or quantiles.
+
+    support: (low, high) of categorical atoms; None: quantiles, where there is more than one atom.
+    """
+
+    support: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        actions: int,
+        width: int = 128,
+        depth: int = 2,
+        dueling: bool = False,
+        noisy: bool = False,
+        atoms: int = 1,
+        support: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.pictures = len(shape) == 3
+        linear = NoisyLinear if noisy else nn.Linear
+        if self.pictures:
+            self.body, features, hidden = convolutions(shape)
+        else:
+            self.body, features, hidden = perceptron(shape[0], width, max(depth - 1, 0)), width if depth > 1 else shape[0], width
+        self.atoms, self.actions, self.categorical = atoms, actions, support is not None
+        self.advantage = nn.Sequential(linear(features, hidden), nn.ReLU(), linear(hidden, actions * atoms))
+        self.state = nn.Sequential(linear(features, hidden), nn.ReLU(), linear(hidden, atoms)) if dueling else None
+        if support is not None:
+            self.register_buffer("support", torch.linspace(*support, atoms))
+
+    def forward(self, observation: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
+        x = observation.float() / 255 if self.pictures else observation
+        features_BF = self.body(x)
+        said_BKZ = self.advantage(features_BF).unflatten(1, (self.actions, self.atoms))
+        if self.state is not None:  # their equation 9
+            said_BKZ = said_BKZ - said_BKZ.mean(1, keepdim=True) + self.state(features_BF).unsqueeze(1)
+        found = {"features": features_BF}
+        if self.categorical:
+            found["atoms"] = said_BKZ.log_softmax(2)
+            value_BK = (found["atoms"].exp() * self.support).sum(2)
+        else:
+            value_BK = said_BKZ.mean(2)
+            if self.atoms > 1:
+                found["atoms"] = said_BKZ
+        if action_mask is not None:
+            value_BK = value_BK.masked_fill(action_mask == 0, FORBIDDEN)
+        return {"action_values": value_BK, **found}
+
+
+def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
+    """(B, inputs) -> (B, width), or as it was where there is no layer."""
+    layers: list[nn.Module] = []
+    for i in range(depth):
+        layers += [nn.Linear(inputs if i == 0 else width, width), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def convolutions(shape: Sequence[int]) -> tuple[nn.Sequential, int, int]:
+    """(B, C, H, W) of 0..1 -> (B, F); F; and the width of the layer that follows. Mnih et al. 2015, Model architecture."""
+    sides = list(shape[1:])
+    for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+        sides = [(side - kernel) // stride + 1 for side in sides]
+    layers = nn.Sequential(
+        nn.Conv2d(shape[0], 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1), nn.ReLU(), nn.Flatten()
+    )  # fmt: skip
+    return layers, 64 * math.prod(sides), 512

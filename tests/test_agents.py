@@ -1,0 +1,219 @@
+"""Agents learn the smallest worlds that can be solved, by each option; with a fault planted they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lamina
+from lamina.data import rollouts
+from lamina.run import Run
+from lamina.train.loop import Learner
+
+WORLDS = '''
+"""Worlds that are solved in seconds. What is seen says what to do."""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Same(gymnasium.Env):
+    """Do what is shown: one of 3. A reward of 1 each time; 10 steps."""
+
+    observation_space = spaces.Discrete(3)
+    action_space = spaces.Discrete(3)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._next(), {}
+
+    def _next(self):
+        self.shown = int(self.np_random.integers(3))
+        return self.shown
+
+    def _right(self, action):
+        return float(action == self.shown)
+
+    def step(self, action):
+        reward, self.steps = self._right(action), self.steps + 1
+        return self._next(), reward, self.steps >= 10, False, {}
+
+
+class Several(Same):
+    """Say what is shown, and its remainder by 2."""
+
+    action_space = spaces.MultiDiscrete([3, 2])
+
+    def _right(self, action):
+        return 0.5 * float(action[0] == self.shown) + 0.5 * float(action[1] == self.shown % 2)
+
+
+class Number(Same):
+    """Say the number that is shown: half of the rest is lost with the distance."""
+
+    observation_space = spaces.Box(-1, 1, (1,), np.float32)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def _next(self):
+        self.shown = float(self.np_random.uniform(-1, 1))
+        return np.array([self.shown], np.float32)
+
+    def _right(self, action):
+        return 1 - min(abs(float(action[0]) - self.shown), 1.0)
+
+
+class Masked(Same):
+    """Two of three actions are forbidden; a forbidden one is a fault."""
+
+    observation_space = spaces.Dict({"nothing": spaces.Discrete(2), "action_mask": spaces.MultiBinary(3)})
+
+    def _next(self):
+        self.shown = int(self.np_random.integers(3))
+        return {"nothing": 0, "action_mask": np.eye(3, dtype=np.int8)[self.shown]}
+
+    def step(self, action):
+        if action != self.shown:
+            raise ValueError("a forbidden action was taken")
+        return super().step(action)
+
+
+class Wait(gymnasium.Env):
+    """Action 1 takes 1 and ends; action 0 gives 0.3 and goes on, and a limit cuts after 4: waiting is worth more only to who
+    knows that a cut is no end."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if action == 1:
+            return np.zeros(1, np.float32), 1.5, True, False, {}
+        return np.zeros(1, np.float32), 0.3, False, self.steps >= 4, {}
+'''
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("worlds") / "small.py"
+    path.write_text(WORLDS)
+    return path
+
+
+def learned(task: str, data: str, folder: Path, **fields: Any) -> Run:
+    common: dict[str, Any] = {
+        "quiet": True, "threads": 1, "tensorboard": False, "device": "cpu", "precision": "float32", "episodes": 20, "evaluations": 1, "seed": 0,
+    }  # fmt: skip
+    return lamina.train(task, data, out=str(folder / "run"), **common, **fields)
+
+
+def gained(run: Run) -> float:
+    return run.info["metrics"]["return"]["value"]
+
+
+PPO = {"timesteps": 8000, "envs": 8, "rollout": 32, "update_epochs": 6, "lr": 3e-3, "batch_size": 64, "gamma": 0.5}
+
+
+@pytest.mark.parametrize(("name", "least", "more"), [
+    ("Same", 9.9, {}), ("Several", 9.5, {}), ("Number", 9.0, {"entropy": 0.0, "timesteps": 24_000}),
+])  # fmt: skip
+def test_a_policy_learns_each_kind_of_action(name: str, least: float, more: dict[str, Any], file: Path, tmp_path: Path) -> None:
+    assert gained(learned("ppo", f"{file}:{name}", tmp_path, **{**PPO, **more})) >= least
+
+
+def test_a_policy_never_takes_what_is_forbidden(file: Path, tmp_path: Path) -> None:
+    assert gained(learned("ppo", f"{file}:Masked", tmp_path, **{**PPO, "timesteps": 2000})) == 10
+
+
+def test_advantages_of_the_wrong_sign_teach_the_worst(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = rollouts.generalized_advantages
+    monkeypatch.setattr(rollouts, "generalized_advantages", lambda *given: -right(*given))
+    assert gained(learned("ppo", f"{file}:Same", tmp_path, **PPO)) < 2
+
+
+def test_a_cut_is_no_end(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.3 for ever is worth 3 at a discount of 0.9, and 4 times 0.3 less than 1.5: who takes a cut for an end does not wait."""
+    settings = {**PPO, "gamma": 0.9, "timesteps": 12_000, "scale_rewards": False}
+    assert gained(learned("ppo", f"{file}:Wait", tmp_path / "a", **settings)) == pytest.approx(1.2)
+    right = rollouts.generalized_advantages
+
+    def wrong(reward: Any, value: Any, terminal: Any, cut: Any, gamma: float, lam: float) -> np.ndarray:
+        return right(reward, value, cut, cut, gamma, lam)
+
+    monkeypatch.setattr(rollouts, "generalized_advantages", wrong)
+    assert gained(learned("ppo", f"{file}:Wait", tmp_path / "b", **settings)) == pytest.approx(1.5)
+
+
+DQN = {"timesteps": 3000, "warm_up": 200, "gamma": 0.5, "steps_per_update": 2, "target_every": 50, "lr": 2e-3, "exploring": 0.5}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {"double": False}, "double": {}, "dueling": {"dueling": True}, "n-step": {"n_steps": 3}, "noisy": {"noisy": True},
+    "prioritized": {"priority": 0.6}, "quantile": {"distribution": "quantile", "atoms": 11},
+    "categorical": {"distribution": "categorical", "least": 0.0, "most": 4.0, "atoms": 21},
+    "rainbow": {"dueling": True, "n_steps": 2, "noisy": True, "priority": 0.5, "distribution": "categorical", "least": 0.0, "most": 4.0,
+                "atoms": 21},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_actions_are_worth_is_learned_by_each_option(option: str, file: Path, tmp_path: Path) -> None:
+    assert gained(learned("dqn", f"{file}:Same", tmp_path, **{**DQN, **OPTIONS[option]})) >= 9.5
+
+
+def test_worth_is_told_only_of_what_is_allowed(file: Path, tmp_path: Path) -> None:
+    assert gained(learned("dqn", f"{file}:Masked", tmp_path, **{**DQN, "timesteps": 1000})) == 10
+
+
+@pytest.mark.parametrize("task", ["ppo", "dqn"])
+def test_a_resumed_agent_ends_as_one_that_was_not_stopped(task: str, tmp_path: Path) -> None:
+    import torch
+
+    from lamina.errors import LaminaError
+
+    small: dict[str, Any] = {"timesteps": 2000, "envs": 4} | (
+        {"rollout": 32, "batch_size": 64, "update_epochs": 2} if task == "ppo" else {"warm_up": 100, "priority": 0.5}
+    )
+    whole = learned(task, "CartPole-v1", tmp_path / "whole", **small)
+    stopped = {"count": 0}
+    step = Learner.step
+
+    def counting(self: Any, number: int, progress: float) -> tuple[float, float]:
+        stopped["count"] += 1
+        if stopped["count"] == 12:
+            raise LaminaError("stopped here")
+        return step(self, number, progress)
+
+    Learner.step = counting  # type: ignore[method-assign]
+    try:
+        with pytest.raises(LaminaError, match="stopped here"):
+            learned(task, "CartPole-v1", tmp_path / "parts", checkpoint_steps=7, **small)
+    finally:
+        Learner.step = step  # type: ignore[method-assign]
+    resumed = lamina.train(task, resume=str(tmp_path / "parts" / "run"))
+    one, two = whole.model().state_dict(), resumed.model().state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert gained(resumed) == gained(whole)
+
+
+@pytest.mark.parametrize("task", ["ppo", "dqn"])
+def test_bad_settings_and_worlds_are_told_in_a_line(task: str, tmp_path: Path) -> None:
+    from lamina.errors import LaminaError
+
+    for data, fields, said in (
+        ("CartPole-v7", {}, "expected the id of an environment"),
+        ("CartPole-v1", {"gamma": 1.5}, "gamma"),
+        ("CartPole-v1", {"envs": 0}, "envs"),
+    ):
+        with pytest.raises(LaminaError, match=said):
+            learned(task, data, tmp_path, **fields)
+    if task == "dqn":
+        with pytest.raises(LaminaError, match="try ppo"):
+            learned(task, "Pendulum-v1", tmp_path)

@@ -1,0 +1,225 @@
+"""Worlds side by side: what is shown at an end, at a cut and after them; the same episode from the same seed; faults named."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from lamina.data.play import moments, played, random_action
+from lamina.data.spaces import actions_of, reader_of
+from lamina.data.world import Show, World
+from lamina.data.worlds import OneByOne, Vectorized, worlds
+from lamina.errors import LaminaError
+
+COUNTING = '''
+import numpy as np
+import gymnasium
+from gymnasium import spaces
+
+
+class Counting(gymnasium.Env):
+    """Shows how many steps were taken; action 1 ends the episode, the time limit of 5 cuts it."""
+
+    observation_space = spaces.Box(0, 100, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.fault = None
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.first = 0, float(self.np_random.integers(10, 20))
+        return np.array([self.first], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.array([self.first + self.steps], np.float32), float(self.steps), action == 1, self.steps >= 5, {}
+
+
+class Raising(Counting):
+    def step(self, action):
+        if self.steps == 2:
+            raise RuntimeError("the sky fell")
+        return super().step(action)
+
+
+class NotANumber(Counting):
+    def step(self, action):
+        seen, *rest = super().step(action)
+        return seen * (np.nan if self.steps == 3 else 1), *rest
+
+
+class Infinite(Counting):
+    def step(self, action):
+        seen, reward, *rest = super().step(action)
+        return seen, float("inf"), *rest
+
+
+class Wider(Counting):
+    def step(self, action):
+        seen, *rest = super().step(action)
+        return np.repeat(seen, 2), *rest
+'''
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("envs") / "counting.py"
+    path.write_text(COUNTING)
+    return path
+
+
+def world_of(file: Path, name: str = "Counting") -> World:
+    return World.of(f"{file}:{name}", Show())
+
+
+def test_an_end_shows_its_last_observation_and_the_next_step_begins_anew(file: Path) -> None:
+    several = OneByOne(world_of(file), 2)
+    first = several.reset([1, 2]).observation[:, 0]
+    seen = several.step(np.array([0, 1]))
+    assert (seen.observation[:, 0] - first).tolist() == [1, 1]
+    assert seen.terminated_N.tolist() == [False, True] and not seen.truncated_N.any() and not seen.fresh_N.any()
+    seen = several.step(np.array([0, 1]))  # the second action 1 is not heeded
+    assert seen.fresh_N.tolist() == [False, True] and seen.reward_N.tolist() == [2, 0] and not seen.terminated_N.any()
+    assert 10 <= seen.observation[1, 0] < 20
+    for _ in range(3):
+        seen = several.step(np.array([0, 0]))
+    assert seen.truncated_N.tolist() == [True, False] and not seen.terminated_N.any()
+    assert seen.observation[0, 0] == first[0] + 5
+
+
+def test_a_vector_of_gymnasium_says_the_same_of_ends() -> None:
+    world = World.of("CartPole-v1", Show())
+    several = worlds(world, 3)
+    assert isinstance(several, Vectorized)
+    several.reset([1, 2, 3])
+    over = np.zeros(3, bool)
+    for t in range(200):
+        seen = several.step(np.array([0, 1, t % 2]))
+        assert (seen.fresh_N == over).all()
+        assert (seen.reward_N == ~over).all()
+        over = seen.terminated_N | seen.truncated_N
+    assert over.dtype == bool
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_worlds_go_on_where_they_stood(exact: bool) -> None:
+    world = World.of("CartPole-v1", Show())
+    rng = np.random.default_rng(0)
+    actions = rng.integers(2, size=(120, 4))
+    one = worlds(world, 4, exact)
+    one.reset([5, 6, 7, 8])
+    for action in actions[:57]:
+        one.step(action)
+    state = copy.deepcopy(one.state_dict())
+    later = [one.step(action) for action in actions[57:]]
+    other = worlds(world, 4, exact)
+    assert other.load_state_dict(state) is None
+    again = [other.step(action) for action in actions[57:]]
+    for a, b in zip(later, again, strict=True):
+        for name, value in vars(a).items():
+            np.testing.assert_array_equal(value, getattr(b, name))
+
+
+def test_an_episode_is_its_seed_whoever_plays_beside_it() -> None:
+    world = World.of("CartPole-v1", Show())
+
+    def policy(arrays: Any, rngs: list[np.random.Generator]) -> np.ndarray:
+        return np.array([int(rng.random() < 0.5) for rng in rngs])
+
+    together = played(world, policy, [3, 4, 5])
+    alone = [played(world, policy, [seed])[0] for seed in (3, 4, 5)]
+    assert together == alone and len({episode.steps for episode in together}) > 1
+    assert all(episode.gained == episode.steps for episode in together)
+
+
+def test_moments_are_the_same_each_time_and_lie_in_the_space() -> None:
+    world = World.of("CartPole-v1", Show())
+    one, two = moments(world, [1, 2, 3], 0.9), moments(world, [1, 2, 3], 0.9)
+    for name, column in one.items():
+        np.testing.assert_array_equal(column, two[name])
+    assert np.asarray(one["observation"]).shape == (3, 4) and (np.asarray(one["return"]) >= 1).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Raising", "step 3 of an episode with seed 7: step raised RuntimeError: the sky fell"),
+        ("NotANumber", "step 3 of an episode with seed 7: observation: expected finite numbers; observation is nan"),
+        ("Infinite", "step 1 of an episode with seed 7: expected a finite reward; got inf"),
+        ("Wider", "step 1 of an episode with seed 7: observation: expected (1,) numbers; got (2,)"),
+    ],
+)
+def test_faults_of_an_environment_are_named_with_their_step(file: Path, name: str, said: str) -> None:
+    several = OneByOne(world_of(file, name), 1)
+    several.reset([7])
+    with pytest.raises(LaminaError) as told:
+        for _ in range(4):
+            several.step(np.array([0]))
+    assert said in str(told.value) and str(told.value).startswith(f"{file}:{name}: ")
+
+
+def test_environments_that_are_not_there_are_told(file: Path, tmp_path: Path) -> None:
+    for data, said in (
+        ("CartPole-v9", "expected the id of an environment"),
+        ("Nothing-v0", "expected the id of an environment"),
+        (f"{tmp_path}/none.py:Env", "expected a Python file"),
+        (f"{file}:Nobody", "expected a class Nobody"),
+    ):
+        with pytest.raises(LaminaError, match=said):
+            World.of(data, Show())
+    (tmp_path / "broken.py").write_text("import nothing_at_all")
+    with pytest.raises(LaminaError, match="broken.py could not be run: ModuleNotFoundError"):
+        World.of(f"{tmp_path}/broken.py:Env", Show())
+    (tmp_path / "no_env.py").write_text("class Env:\n    pass")
+    with pytest.raises(LaminaError, match="to be a gymnasium.Env; it has no"):
+        World.of(f"{tmp_path}/no_env.py:Env", Show())
+
+
+def test_nested_spaces_become_one_row_of_named_numbers() -> None:
+    space = spaces.Dict({
+        "at": spaces.Box(-1, 1, (2, 2), np.float32), "door": spaces.Discrete(3, start=1), "deep": spaces.Tuple([spaces.MultiBinary(2)]),
+    })  # fmt: skip
+    reader, (low, high) = reader_of(space)
+    assert reader.shape == (9,)
+    value = space.sample()
+    (row,) = reader.encode({"observation": [value]})["observation"]
+    flat = gymnasium.spaces.flatten(spaces.Dict({"at": space["at"], "deep": space["deep"]}), {"at": value["at"], "deep": value["deep"]})
+    assert sorted(row.tolist()) == sorted([*flat.tolist(), *np.eye(3)[value["door"] - 1].tolist()])
+    door = [i for i, name in enumerate(reader.names) if name.startswith("door")]
+    assert row[door].argmax() == value["door"] - 1
+    assert len(low) == len(high) == 9 and low[reader.names.index("at[0]")] == -1
+    for broken, said in (({"door": 1}, "expected the key"), ({**value, "door": 0}, "expected a whole number from 1 to 3")):
+        with pytest.raises(LaminaError, match=said):
+            reader.encode({"observation": [value, broken]})
+
+
+def test_worlds_are_remembered_as_json() -> None:
+    import json
+
+    for name in ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1"):
+        world = World.of(name, Show())
+        assert World.from_state(json.loads(json.dumps(world.state(), allow_nan=False))) == world
+
+
+def test_actions_are_told_in_the_environments_own_numbers() -> None:
+    assert actions_of(spaces.Discrete(3, start=-1)).raw(np.array([0, 2])).tolist() == [-1, 1]
+    several = actions_of(spaces.MultiDiscrete([3, 2]))
+    assert several.raw(np.array([[2, 1]])).tolist() == [[2, 1]] and several.choices == 5 and several.width == 2
+    numbers = actions_of(spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([1.0, np.inf], np.float32)))
+    assert numbers.raw(np.array([[5.0, 5.0]])).tolist() == [[1.0, 5.0]]
+    with pytest.raises(LaminaError, match="expected an action space of"):
+        actions_of(spaces.Text(3))
+
+
+def test_random_actions_are_allowed_ones() -> None:
+    world = World.of("CartPole-v1", Show())
+    rng = np.random.default_rng(0)
+    mask = np.array([[0, 1]], np.uint8)
+    assert {random_action(world, rng, mask, 0) for _ in range(20)} == {1}
