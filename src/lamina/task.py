@@ -206,6 +206,9 @@ class Task:
     coupled: ClassVar[bool] = False
     """True where a row's loss depends on the other rows of its batch (contrastive learning)."""
 
+    acts: ClassVar[bool] = False
+    """True where an answer changes what is seen next: `metrics` judge episodes, which `evaluate` plays from each example to their
+    end, and not the single answers of `predict`."""
     exact: ClassVar[bool] = False
     """True where outputs must not be rounded, whatever is faster: `--precision auto` is float32. An agent compares the
     probability of what it did with what it was at the time."""
@@ -297,6 +300,11 @@ class Task:
         """Answers that are texts: for each row of a batch that `target` has frozen, the text, and what each place of the reserved
         output `attention` (B, T, S) stands for in it. Explanations draw the attention as an alignment by it. None: no texts."""
         return None
+
+    def portrayed(self, forward: Forward, columns: Columns, folder: Path) -> dict[str, Path]:
+        """Pictures of how a model answers these examples, where no verb can draw them: {title: file in `folder`}. An agent is
+        filmed."""
+        return {}
 
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """JSON-able tables beyond the metrics, such as figures per class: {title: [row, ...]}."""

@@ -41,14 +41,9 @@ def columns_of(walk: Walk, answers: list[dict[str, Any]], output: Output, batch:
     return said
 
 
-def by_itself(task: Task) -> bool:
-    """Whether a task evaluates in a way of its own: by episodes that it plays, say, of which no single answer tells."""
-    return type(task).evaluate is not Task.evaluate
-
-
 def judged(walk: Walk) -> Columns:
-    """The predictions that metrics are made of: answers to the rows, or what the task's own evaluation gives."""
-    if by_itself(walk.task):
+    """The predictions that metrics are made of: answers to the rows, or the episodes that are played from them."""
+    if walk.task.acts:
         return walk.attempt("evaluate", lambda: walk.task.evaluate(walk.model, walk.rows)[1])
     return columns_of(walk, answers_of(walk, walk.batch), whole(walk.output), walk.batch)
 
@@ -89,7 +84,7 @@ def headline_sees(walk: Walk) -> None:
     batch = walk.encoded(rows, "evaluate")
     if name == "loss" or model is None or walk.found("random-at-evaluation"):
         raise Broken
-    if by_itself(task) and not reads_examples(walk):
+    if task.acts and not reads_examples(walk):
         return  # the world is the judge, and was there when it was asked: no other row's answer can be compared
     with torch.no_grad():
         before, after = summed(walk, walk.fresh().eval(), batch), summed(walk, model, batch)

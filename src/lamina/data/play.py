@@ -41,7 +41,9 @@ class Episode:
     over: bool = False
 
 
-def played(world: World, policy: Policy, seeds: Sequence[int], disturb: Callable[[Arrays], Arrays] | None = None) -> list[Episode]:
+def played(
+    world: World, policy: Policy, seeds: Sequence[int], disturb: Callable[[Arrays], Arrays] | None = None
+) -> list[Episode]:
     """An episode from each seed, all side by side; the policy is asked about those that go on. The same seed, the same episode,
     whatever others are played beside it."""
     if not len(seeds):
@@ -73,6 +75,14 @@ def played(world: World, policy: Policy, seeds: Sequence[int], disturb: Callable
         return episodes
     finally:
         several.close()
+
+
+def judged(world: World, policy: Policy, columns: Columns) -> Columns:
+    """What an episode from each example's seed gained, `return`, and how many steps it took, `length`. Nothing of no examples."""
+    episodes = played(world, policy, [int(seed) for seed in columns.get(SEED, ())])
+    if not episodes:
+        return {}
+    return {"return": [e.gained for e in episodes], "length": [e.steps for e in episodes]}
 
 
 def arrays_of(seen: Seen) -> Arrays:

@@ -101,7 +101,13 @@ class World:
             fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         bounds = {name: tuple(state[name]) for name in ("low", "high")}
         return World(
-            **{**state, **bounds, "reader": ObservationReader(**reader), "actions": Actions(**actions), "show": Show(**state["show"])}
+            **{
+                **state,
+                **bounds,
+                "reader": ObservationReader(**reader),
+                "actions": Actions(**actions),
+                "show": Show(**state["show"]),
+            }
         )
 
 
@@ -153,9 +159,8 @@ def opened(environment: str, show: Show, pictures: bool = False) -> Any:
         env = kind(**render)
     except Exception as error:  # whatever a class of the user's raises is told in one line
         raise LaminaError(f"data: {environment} could not be made: {type(error).__name__}: {one_line(error)}") from error
-    missing = [name for name in ("observation_space", "action_space", "reset", "step") if not hasattr(env, name)]
-    if missing:
-        raise LaminaError(f"data: expected {environment} to be a gymnasium.Env; it has no {missing[0]}")
+    if not isinstance(env, gym.Env):
+        raise LaminaError(f"data: expected {environment} to be a gymnasium.Env; got {type(env).__mro__[-2].__name__}")
     return env if show.time_limit is None else gym.wrappers.TimeLimit(env, show.time_limit)
 
 
@@ -176,9 +181,10 @@ def class_of(environment: str) -> Any:
         raise
     except Exception as error:
         raise LaminaError(f"data: {place} could not be run: {type(error).__name__}: {one_line(error)}") from error
-    if not hasattr(module, name):
+    found = getattr(module, name, None)
+    if found is None:
         raise LaminaError(f"data: expected a class {name} in {place}; there is none")
-    return getattr(module, name)
+    return found
 
 
 def atari(environment: str, spec: Any, show: Show) -> World:

@@ -199,7 +199,9 @@ class Vectorized:
     def _array(self, observation: np.ndarray) -> np.ndarray:
         flat = np.asarray(observation, np.float32).reshape(self.count, *self.world.reader.shape)
         if not np.isfinite(flat).all():
-            raise LaminaError(f"{self.world.environment}: expected finite numbers in observations; got {flat[~np.isfinite(flat)][0]}")
+            raise LaminaError(
+                f"{self.world.environment}: expected finite numbers in observations; got {flat[~np.isfinite(flat)][0]}"
+            )
         return flat
 
     def state_dict(self) -> dict[str, Any]:

@@ -138,7 +138,11 @@ def compare(
             kept += more
         advance(min(BATCH, count - start))
     outputs = {key: Difference(largest[key], math.sqrt(squares[key] / max(numbers[key], 1))) for key in largest}
-    metrics = [task.metrics(examples, with_losses(said, found)) for said, found in zip(answers, losses, strict=True)]
+    if task.acts:
+        with torch.inference_mode():
+            metrics = [task.evaluate(forward, examples)[0] for forward in (reference, exported)]
+    else:
+        metrics = [task.metrics(examples, with_losses(said, found)) for said, found in zip(answers, losses, strict=True)]
     changed = sum(differ(a, b, tolerance) for a, b in zip(*answers, strict=True))
     return Parity(count, changed, outputs, *metrics)
 

@@ -125,7 +125,7 @@ def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> Columns:
 
     columns: dict[str, list[Any]] = {}
     for source in sources:
-        is_file = isinstance(source, str) and source.endswith(".npy") or str(getattr(source, "suffix", "")) == ".npy"
+        is_file = (isinstance(source, str) and source.endswith(".npy")) or str(getattr(source, "suffix", "")) == ".npy"
         if is_file or isinstance(source, np.ndarray):
             part = {COLUMN: [loaded(source) if is_file else source], "source": [str(source) if is_file else "array"]}
         else:

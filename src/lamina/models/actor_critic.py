@@ -1,8 +1,8 @@
 """A policy and a judge of where it stands: Schulman et al. 2017, "Proximal Policy Optimization Algorithms", section 6.1.
 
-Numbers: two perceptrons of tanh, 64 x 64, one for the policy and one for the value, which share nothing (Andrychowicz et al. 2021,
-"What Matters in On-Policy Reinforcement Learning", section 3.2). Pictures: the convolutions of Mnih et al. 2015, shared by both.
-Weights are orthogonal, the policy's last ones a hundred times smaller, so that it begins nearly even (Engstrom et al. 2020,
+Numbers: two perceptrons of tanh, 64 x 64, one for the policy and one for the value, which share nothing (Andrychowicz et al.
+2021, "What Matters in On-Policy Reinforcement Learning", section 3.2). Pictures: the convolutions of Mnih et al. 2015, shared by
+both. Weights are orthogonal, the policy's last ones a hundred times smaller, so that it begins nearly even (Engstrom et al. 2020,
 "Implementation Matters in Deep Policy Gradients", section 3).
 
 Shapes: B examples, D numbers observed, C frames, H and W pixels, F features, K choices, A numbers of an action.

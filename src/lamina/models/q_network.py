@@ -24,7 +24,8 @@ FORBIDDEN = -1e9
 
 class QNetwork(nn.Module):
     """observation (B, D) float32 or (B, C, H, W) uint8, and where choices may be forbidden action_mask (B, K) uint8 ->
-    `action_values` (B, K), `features` (B, F), and of a distribution `atoms` (B, K, Z): log probabilities of `support`, or quantiles.
+    `action_values` (B, K), `features` (B, F), and of a distribution `atoms` (B, K, Z): log probabilities
+    of `support`, or quantiles.
 
     support: (low, high) of categorical atoms; None: quantiles, where there is more than one atom.
     """
@@ -87,7 +88,6 @@ def convolutions(shape: Sequence[int]) -> tuple[nn.Sequential, int, int]:
     sides = list(shape[1:])
     for kernel, stride in ((8, 4), (4, 2), (3, 1)):
         sides = [(side - kernel) // stride + 1 for side in sides]
-    layers = nn.Sequential(
-        nn.Conv2d(shape[0], 32, 8, 4), nn.ReLU(), nn.Conv2d(32, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 64, 3, 1), nn.ReLU(), nn.Flatten()
-    )  # fmt: skip
+    first, second, third = nn.Conv2d(shape[0], 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3, 1)
+    layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), nn.Flatten())
     return layers, 64 * math.prod(sides), 512

@@ -39,10 +39,12 @@ def evaluated(run: Run, source: Any = None, **asking: Any) -> Verdict:
         least = f"between {held['low']:.4g} and {held['high']:.4g}"
         direction = "higher" if better == "max" else "lower"
         said.insert(0, f"Its {metric} is {held['value']:.4g} ({direction} is better); chance in the examples leaves it {least}.")
-    rows, order = worst(made)
+    rows, order = worst(made, metric, better)
     pictures = pictures_of(run, made, order)
     if rows:
         said.append(f"The {len(rows)} examples that it is most wrong about are shown below.")
+    forward = run.forward(device=asking.get("device", "auto"), precision=asking.get("precision"))
+    pictures |= run.task.portrayed(forward, made.examples, run.pictures("evaluate"))
     return Verdict(
         "evaluate",
         sentences=tuple(said),
@@ -54,15 +56,18 @@ def evaluated(run: Run, source: Any = None, **asking: Any) -> Verdict:
     )
 
 
-def worst(made: Evaluation) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Rows of the examples of greatest loss, and their places."""
-    totals, counts = made.predictions["loss_total"], made.predictions["loss_count"]
-    each_B = np.sum(np.reshape(np.asarray(totals) / np.maximum(counts, 1e-12), (made.count, -1)), axis=1)
+def worst(made: Evaluation, metric: str, better: str) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Rows of the examples of greatest loss, or where episodes have none, of the worst headline, and their places."""
+    if "loss_total" in made.predictions:
+        totals, counts = made.predictions["loss_total"], made.predictions["loss_count"]
+        each_B = np.sum(np.reshape(np.asarray(totals) / np.maximum(counts, 1e-12), (made.count, -1)), axis=1)
+    else:
+        each_B = np.asarray(made.predictions.get(metric, np.zeros(made.count)), np.float64) * (-1 if better == "max" else 1)
     order = np.argsort(-each_B, kind="stable")[:WORST]
     examples, said = take(made.examples, order), take(made.predictions, order)
     rows = []
     for i in range(length(examples)):
-        row: dict[str, Any] = {"loss": float(each_B[order[i]])}
+        row: dict[str, Any] = {"loss": float(each_B[order[i]])} if "loss_total" in made.predictions else {}
         for prefix, columns in (("", examples), ("said ", said)):
             for name, column in columns.items():
                 value = jsonable(column[i])

@@ -15,7 +15,7 @@ LONGEST = 60
 """Rows of a table that a page shows."""
 LEAST_SHADE = 0.05
 """A word that counts for less than this share of the strongest is not shaded."""
-KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+KINDS = {".png": "image/png", ".svg": "image/svg+xml", ".gif": "image/gif"}
 
 
 def text(value: Any) -> str:

@@ -1,8 +1,8 @@
 """Deep Q-learning: Mnih et al. 2015, "Human-level control through deep reinforcement learning".
 
 An agent learns what each action is worth, from all that it has lived through. Beside the original, each by a flag: double
-(van Hasselt et al. 2016), dueling (Wang et al. 2016), n steps (Sutton 1988), prioritized (Schaul et al. 2016), noisy (Fortunato et
-al. 2018), and distributions of worth, categorical (Bellemare et al. 2017) or quantiles (Dabney et al. 2018); together they are
+(van Hasselt et al. 2016), dueling (Wang et al. 2016), n steps (Sutton 1988), prioritized (Schaul et al. 2016), noisy (Fortunato
+et al. 2018), and distributions of worth, categorical (Bellemare et al. 2017) or quantiles (Dabney et al. 2018); together they are
 Rainbow (Hessel et al. 2018).
 
 Shapes: B examples, K actions, Z atoms.
@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from typing_extensions import Doc
 
 from lamina.errors import LaminaError
-from lamina.task import Asking, Batch, Columns, Forward, Input, Mode, Output, Serving, Stream, Task, learned
+from lamina.task import Arrays, Asking, Batch, Columns, Forward, Input, Mode, Output, Serving, Stream, Task, learned
 
 if TYPE_CHECKING:
-    import torch
+    from pathlib import Path
+
+    import numpy as np
     from torch import Tensor, nn
 
+    from lamina.data.play import Policy
     from lamina.data.source import Data, Source
     from lamina.data.world import World
     from lamina.train.recipe import Recipe
@@ -48,7 +51,9 @@ class DQN(Task):
     dueling: Annotated[bool, Doc("the worth of where one stands, apart from that of each action")] = False
     noisy: Annotated[bool, Doc("explore by noise on the weights, in place of random actions")] = False
     priority: Annotated[float, Doc("draw steps by their error to this power; 0: evenly, 0.6 is common")] = 0.0
-    distribution: Annotated[Literal["none", "categorical", "quantile"], Doc("learn how worth is spread, not its mean alone")] = "none"
+    distribution: Annotated[Literal["none", "categorical", "quantile"], Doc("learn how worth is spread, not its mean alone")] = (
+        "none"
+    )
     atoms: Annotated[int, Doc("numbers that stand for a distribution")] = 51
     least: Annotated[float, Doc("least worth that a categorical distribution knows")] = -10.0
     most: Annotated[float, Doc("greatest worth that a categorical distribution knows")] = 10.0
@@ -62,11 +67,12 @@ class DQN(Task):
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
 
-    world: dict[str, Any] = learned(None)
+    world: Mapping[str, Any] = learned(None)
     """The state of a World."""
 
     name: ClassVar[str] = "dqn"
     about: ClassVar[str] = "what is observed -> what each action is worth, learned by playing"
+    acts: ClassVar[bool] = True
     exact: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("a gymnasium id", "an Atari game (ALE/Pong-v5)", "FILE.py:Class", "module:Class")
 
@@ -103,7 +109,9 @@ class DQN(Task):
         show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
         world = World.of(str(source.data or "CartPole-v1"), show)
         if world.actions.kind != "discrete":
-            raise LaminaError(f"data: expected actions that are one of n; {world.environment} takes {world.actions.kind} ones: try ppo")
+            raise LaminaError(
+                f"data: expected actions that are one of n; {world.environment} takes {world.actions.kind} ones: try ppo"
+            )
         few = max(self.episodes // 10, 1)
         counts = {"train": 64 if world.pictures else 256, "valid": few, "calibration": few, "test": self.episodes}
         data = random_play(world, source, counts, self.gamma)
@@ -116,7 +124,18 @@ class DQN(Task):
         """Raises LaminaError naming the first setting whose value makes no sense."""
         from lamina.train.options import expect
 
-        counts = ("timesteps", "envs", "replay", "n_steps", "target_every", "width", "frame_skip", "frame_stack", "time_limit", "episodes")
+        counts = (
+            "timesteps",
+            "envs",
+            "replay",
+            "n_steps",
+            "target_every",
+            "width",
+            "frame_skip",
+            "frame_stack",
+            "time_limit",
+            "episodes",
+        )
         for flag in counts:
             value = getattr(self, flag)
             expect(flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
@@ -246,19 +265,30 @@ class DQN(Task):
             model, world, worlds(world, self.envs), living, self._foresees, self._errors, noisy, size, seed, progress
         )
 
-    def evaluate(self, forward: Forward, columns: Columns, batch_size: int = 250) -> tuple[dict[str, float], Columns]:
-        """An episode for each example, from its seed to its end, by the best action."""
+    def _policy(self, forward: Forward) -> Policy:
+        """The best action."""
         import torch
 
-        from lamina.data.columns import rows_of
-        from lamina.data.play import SEED, played
+        ask, actions = Asking(forward, [spec.name for spec in self.inputs], torch.device("cpu")), self.known.actions
 
-        world = self.known
-        ask = Asking(forward, [spec.name for spec in self.inputs], torch.device("cpu"))
-        with torch.inference_mode():
-            episodes = played(world, lambda arrays, _: world.actions.likeliest(ask(arrays)), [int(s) for s in columns[SEED]])
-        said = rows_of([{"return": e.gained, "length": e.steps} for e in episodes])
-        return self.metrics(columns, said) if episodes else {}, said
+        def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> np.ndarray:
+            with torch.inference_mode():
+                return actions.likeliest(ask(arrays))
+
+        return policy
+
+    def evaluate(self, forward: Forward, columns: Columns, batch_size: int = 250) -> tuple[dict[str, float], Columns]:
+        """An episode for each example, from its seed to its end."""
+        from lamina.data.play import judged
+
+        said = judged(self.known, self._policy(forward), columns)
+        return self.metrics(columns, said) if said else {}, said
+
+    def portrayed(self, forward: Forward, columns: Columns, folder: Path) -> dict[str, Path]:
+        """The first episode as a film."""
+        from lamina.data.film import first_filmed
+
+        return first_filmed(self.known, self._policy(forward), columns, folder)
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         """Means over episodes: of what was gained, and of how many steps it took."""

@@ -1,10 +1,10 @@
 """Proximal policy optimization: Schulman et al. 2017, "Proximal Policy Optimization Algorithms".
 
 An agent learns from its own play, which it leaves behind after a few updates. What is known to matter beside the paper's
-equation 7 (Engstrom et al. 2020; Andrychowicz et al. 2021; Huang et al. 2022, "The 37 Implementation Details") stands as a flag or
-a line: orthogonal weights (`models/actor_critic.py`), advantages of mean 0 and deviation 1 a batch and the value of what a time
-limit cut (`data/rollouts.py`, `data/returns.py`), observations and rewards scaled as they come, clipped values, and a rate that
-falls to nothing.
+equation 7 (Engstrom et al. 2020; Andrychowicz et al. 2021; Huang et al. 2022, "The 37 Implementation Details") stands as a flag
+or a line: orthogonal weights (`models/actor_critic.py`), advantages of mean 0 and deviation 1 a batch and the value of what a
+time limit cut (`data/rollouts.py`, `data/returns.py`), observations and rewards scaled as they come, clipped values, and a rate
+that falls to nothing.
 
 Shapes: B examples, K choices.
 """
@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from typing_extensions import Doc
 
 from lamina.errors import LaminaError
-from lamina.task import Asking, Batch, Columns, Forward, Input, Mode, Output, Serving, Stream, Task, answering, learned
+from lamina.task import Arrays, Asking, Batch, Columns, Forward, Input, Mode, Output, Serving, Stream, Task, answering, learned
 
 if TYPE_CHECKING:
-    import torch
+    from pathlib import Path
+
+    import numpy as np
     from torch import Tensor, nn
 
+    from lamina.data.play import Policy
     from lamina.data.source import Data, Source
     from lamina.data.world import World
     from lamina.train.recipe import Recipe
@@ -61,11 +64,12 @@ class PPO(Task):
         Doc("the action that is taken when judged; auto: likeliest, of pictures drawn by its probability"),
     ] = answering("auto")
 
-    world: dict[str, Any] = learned(None)
+    world: Mapping[str, Any] = learned(None)
     """The state of a World."""
 
     name: ClassVar[str] = "ppo"
     about: ClassVar[str] = "what is observed -> an action, learned by playing (policy gradient)"
+    acts: ClassVar[bool] = True
     exact: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("a gymnasium id", "an Atari game (ALE/Pong-v5)", "FILE.py:Class", "module:Class")
 
@@ -112,7 +116,17 @@ class PPO(Task):
         """Raises LaminaError naming the first setting whose value makes no sense."""
         from lamina.train.options import expect
 
-        for flag in ("timesteps", "envs", "rollout", "update_epochs", "width", "frame_skip", "frame_stack", "time_limit", "episodes"):
+        for flag in (
+            "timesteps",
+            "envs",
+            "rollout",
+            "update_epochs",
+            "width",
+            "frame_skip",
+            "frame_stack",
+            "time_limit",
+            "episodes",
+        ):
             value = getattr(self, flag)
             expect(flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         expect("depth", self.depth, self.depth >= 0, "0 or more")
@@ -243,25 +257,32 @@ class PPO(Task):
         names = [spec.name for spec in self.inputs]
         return Rollouts(model, scales, worlds(world, self.envs), self._acts(), playing, size, seed, names)
 
-    def evaluate(self, forward: Forward, columns: Columns, batch_size: int = 250) -> tuple[dict[str, float], Columns]:
-        """An episode for each example, from its seed to its end."""
+    def _policy(self, forward: Forward) -> Policy:
         import torch
-
-        from lamina.data.columns import rows_of
-        from lamina.data.play import SEED, played
 
         world = self.known
         ask = Asking(forward, [spec.name for spec in self.inputs], torch.device("cpu"))
         drawn = self.act == "drawn" or (self.act == "auto" and world.pictures)
 
-        def policy(arrays: Any, rngs: Any) -> Any:
-            said = ask(arrays)
+        def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> np.ndarray:
+            with torch.inference_mode():
+                said = ask(arrays)
             return world.actions.drawn(said, rngs) if drawn else world.actions.likeliest(said)
 
-        with torch.inference_mode():
-            episodes = played(world, policy, [int(seed) for seed in columns[SEED]])
-        said = rows_of([{"return": e.gained, "length": e.steps} for e in episodes])
-        return self.metrics(columns, said) if episodes else {}, said
+        return policy
+
+    def evaluate(self, forward: Forward, columns: Columns, batch_size: int = 250) -> tuple[dict[str, float], Columns]:
+        """An episode for each example, from its seed to its end."""
+        from lamina.data.play import judged
+
+        said = judged(self.known, self._policy(forward), columns)
+        return self.metrics(columns, said) if said else {}, said
+
+    def portrayed(self, forward: Forward, columns: Columns, folder: Path) -> dict[str, Path]:
+        """The first episode as a film."""
+        from lamina.data.film import first_filmed
+
+        return first_filmed(self.known, self._policy(forward), columns, folder)
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         """Means over episodes: of what was gained, and of how many steps it took."""

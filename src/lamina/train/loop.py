@@ -323,7 +323,9 @@ def fit(
                 rate = factor(recipe, clock["progress"])
                 seconds = trained_seconds + time.monotonic() - began
                 more = learner.stream.figures()
-                callbacks.log(step, "train", loss=recent.value(), rate=rate, gradient_norm=norm, seconds=round(seconds, 3), **more)
+                callbacks.log(
+                    step, "train", loss=recent.value(), rate=rate, gradient_norm=norm, seconds=round(seconds, 3), **more
+                )
                 learning = "".join(f"  {name} {value:,.5g}" for name, value in more.items())
                 callbacks.move(step, plan.steps, f"train loss {recent.value():.4f}{learning}{recent_valid}")
                 recent = Mean()
