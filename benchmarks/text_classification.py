@@ -137,6 +137,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="none: the linear baseline alone")
     parser.add_argument("--cut", type=int, help="examples a part at most, for a quick look")
     parser.add_argument("--no-linear", action="store_true")
+    kinds = ("words", "words 1-2", "characters 2-5", "words 1-2 and characters 2-5")
+    parser.add_argument(
+        "--kinds",
+        nargs="*",
+        default=kinds,
+        choices=kinds,
+        help="features of the linear baseline: of many classes characters take an hour",
+    )
     parser.add_argument("--name", help="of the file in benchmarks/results (default: the set's)")
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="what follows goes to lamina train as it is")
     options = parser.parse_args(arguments)
@@ -149,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data.mkdir()
         write_parts(parts, data, options.cut)
         if not options.no_linear:
-            found["linear"] = linear(read(data))
+            found["linear"] = linear(read(data), kinds=options.kinds)
             print(f"linear: {found['linear']['accuracy']['value']:.4f} on test", file=sys.stderr)
         length = [f"--{name}={value}" for name in ("minutes", "epochs") if (value := getattr(options, name)) is not None]
         choices = {"pretrained": [f"--pretrained={options.pretrained.resolve()}"]} if options.pretrained else {}

@@ -133,7 +133,7 @@ class Experience:
             self._noise(0, self.played)
             values_NK = self.model(*self._inputs(self.seen.observation, self.seen.mask_NK))["action_values"]
             action_N = values_NK.argmax(1).cpu().numpy()
-        for i in np.flatnonzero(~greedy_N):
+        for i in np.flatnonzero(~greedy_N).tolist():
             action_N[i] = random_action(self.world, rng, self.seen.mask_NK, i)
         before, self.seen = self.seen, self.worlds.step(action_N)
         terminal_N = self.seen.terminated_N

@@ -101,13 +101,15 @@ def random_play(world: World, source: Source, counts: dict[str, int], gamma: flo
     Columns: `seed` of the episode, `observation`, the random `action`, and `return`, what came of it, discounted, in the next few
     steps. The episodes of a part are those that are played to judge an agent.
     """
-    parts = {part: moments(world, seeds_of(part, count, source.split_seed), gamma) for part, count in counts.items()}
+    parts: dict[str, Columns] = {
+        part: moments(world, seeds_of(part, count, source.split_seed), gamma) for part, count in counts.items()
+    }
     digest = hashlib.blake2b(json.dumps(world.state(), sort_keys=True).encode(), digest_size=16)
     for columns in parts.values():
         for column in columns.values():
             digest.update(np.ascontiguousarray(column).tobytes())
     about = {"layout": f"{world.environment}, {shown(world)},"}
-    return Data(**parts, fingerprint=digest.hexdigest(), about=about)
+    return Data(parts["train"], parts["valid"], parts["calibration"], parts["test"], fingerprint=digest.hexdigest(), about=about)
 
 
 def shown(world: World) -> str:
