@@ -161,6 +161,8 @@ def a_moment(world: World, several: Any, seeds: list[int], gamma: float) -> dict
 def random_action(world: World, rng: np.random.Generator, mask_NK: np.ndarray | None, i: int) -> Any:
     """Any of the allowed ones, each as probable; numbers evenly within their bounds, or normal where they have none."""
     actions = world.actions
+    if actions.kind == "discrete" and mask_NK is None:
+        return int(rng.integers(actions.sizes[0]))
     if actions.kind == "continuous":
         even = [b is not None and t is not None for b, t in zip(actions.low, actions.high, strict=True)]
         return np.array([

@@ -126,9 +126,11 @@ def spec_of(environment: str) -> Any:
         return None
     if re.match(r"ALE/|.*NoFrameskip-v4$", environment):
         try:
-            gym.register_envs(importlib.import_module("ale_py"))
+            ale = importlib.import_module("ale_py")
         except ImportError as error:
             raise LaminaError(EXTRA_ATARI) from error
+        ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)  # it greets everybody
+        gym.register_envs(ale)
     try:
         return gym.spec(environment)
     except gym.error.Error as error:
