@@ -395,7 +395,7 @@ def test_the_made_picture_excites_more_than_any_example_and_stays_in_range(tmp_p
     shape = (1, SIDE, SIDE)
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 100, K))
     task, model, batch = Vectors(modality="image", shape=shape), Logits(net).eval(), batch_of(shape, 40)
-    best = excite.exciting(task, model, "net.0", [batch], 3, 5)
+    best = excite.exciting(task, model, ["net.0"], [batch], 3, 5)["net.0"]
     made, most = excite.maximizing(task, model, "net.0", list(best), batch, 40, 0)
     assert float(made.min()) >= 0
     assert float(made.max()) <= 1

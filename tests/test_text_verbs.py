@@ -185,7 +185,7 @@ def test_probes_and_units_do_not_see_padding() -> None:
     model = trained(task, columns)
     batches = [task.encode({n: c[i : i + 20] for n, c in columns.items()}, "evaluate") for i in range(0, 60, 20)]
     together = [task.encode({n: c[:60] for n, c in columns.items()}, "evaluate")]
-    assert exciting(task, model, "lstm", batches, 3, 5) == exciting(task, model, "lstm", together, 3, 5)
+    assert exciting(task, model, ["lstm"], batches, 3, 5) == exciting(task, model, ["lstm"], together, 3, 5) != {"lstm": {}}
 
 
 def test_made_inputs_hold_no_padding() -> None:

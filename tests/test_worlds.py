@@ -12,8 +12,9 @@ import pytest
 from gymnasium import spaces
 
 from lamina.data.play import moments, played, random_action
+from lamina.data.source import Source, Stored
 from lamina.data.spaces import actions_of, reader_of
-from lamina.data.world import Show, World
+from lamina.data.world import Show, World, world_of
 from lamina.data.worlds import OneByOne, Vectorized, worlds
 from lamina.errors import LaminaError
 
@@ -75,12 +76,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def world_of(file: Path, name: str = "Counting") -> World:
-    return World.of(f"{file}:{name}", Show())
+def counting(file: Path, name: str = "Counting") -> World:
+    return world_of(Source(data=f"{file}:{name}"), Show(), "CartPole-v1")
 
 
 def test_an_end_shows_its_last_observation_and_the_next_step_begins_anew(file: Path) -> None:
-    several = OneByOne(world_of(file), 2)
+    several = OneByOne(counting(file), 2)
     first = several.reset([1, 2]).observation[:, 0]
     seen = several.step(np.array([0, 1]))
     assert (seen.observation[:, 0] - first).tolist() == [1, 1]
@@ -157,7 +158,7 @@ def test_moments_are_the_same_each_time_and_lie_in_the_space() -> None:
     ],
 )
 def test_faults_of_an_environment_are_named_with_their_step(file: Path, name: str, said: str) -> None:
-    several = OneByOne(world_of(file, name), 1)
+    several = OneByOne(counting(file, name), 1)
     several.reset([7])
     with pytest.raises(LaminaError) as told:
         for _ in range(4):
@@ -173,13 +174,26 @@ def test_environments_that_are_not_there_are_told(file: Path, tmp_path: Path) ->
         (f"{file}:Nobody", "expected a class Nobody"),
     ):
         with pytest.raises(LaminaError, match=said):
-            World.of(data, Show())
+            world_of(Source(data=data), Show(), "CartPole-v1")
     (tmp_path / "broken.py").write_text("import nothing_at_all")
     with pytest.raises(LaminaError, match=r"broken\.py could not be run: ModuleNotFoundError"):
-        World.of(f"{tmp_path}/broken.py:Env", Show())
+        world_of(Source(data=f"{tmp_path}/broken.py:Env"), Show(), "CartPole-v1")
     (tmp_path / "no_env.py").write_text("class Env:\n    pass")
     with pytest.raises(LaminaError, match=r"to be a gymnasium\.Env; got Env"):
-        World.of(f"{tmp_path}/no_env.py:Env", Show())
+        world_of(Source(data=f"{tmp_path}/no_env.py:Env"), Show(), "CartPole-v1")
+
+
+def test_a_run_names_no_code_to_run(tmp_path: Path) -> None:
+    """What stands in run.json may come from a stranger; what a person has named since the program began may run."""
+    (tmp_path / "trap.py").write_text(COUNTING + f"\nopen({str(tmp_path / 'sprung')!r}, 'w')\n")
+    name = f"{tmp_path}/trap.py:Counting"
+    for data in (name, "trap:Counting", "trap:Counting-v0"):
+        with pytest.raises(LaminaError, match="which a run never says by itself to run"):
+            world_of(Source(data=Stored(data)), Show(), "CartPole-v1")
+    assert not (tmp_path / "sprung").exists()
+    world = world_of(Source(data=name), Show(), "CartPole-v1")
+    assert (tmp_path / "sprung").exists()
+    assert world_of(Source(data=Stored(world.environment)), Show(), "CartPole-v1") == world
 
 
 def test_nested_spaces_become_one_row_of_named_numbers() -> None:

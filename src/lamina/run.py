@@ -263,9 +263,10 @@ class Run:
 
     def source(self) -> Source:
         """Where the data came from."""
-        from lamina.data.source import Source
+        from lamina.data.source import Source, Stored
 
-        return Source(**self.info["source"])
+        told = dict(self.info["source"])
+        return Source(**{**told, "data": Stored(told["data"]) if isinstance(told.get("data"), str) else told.get("data")})
 
     def data(self) -> Data:
         """The data that this run was trained on, read again and split the same way.

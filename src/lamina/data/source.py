@@ -15,6 +15,10 @@ from lamina.task import Columns
 PARTS = ("train", "valid", "calibration", "test")
 
 
+class Stored(str):
+    """Data as a run tells of it, and no person: never a reason to run a file that it names."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the examples are and how to read and split them: the data flags of every verb."""

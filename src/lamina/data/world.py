@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lamina.data.source import Source, Stored
 from lamina.data.spaces import actions_of, reader_of
 from lamina.decode.actions import Actions
 from lamina.errors import LaminaError
@@ -28,6 +29,11 @@ EXTRA = "reinforcement learning needs gymnasium: pip install 'lamina[agents]'"
 EXTRA_ATARI = "Atari needs ale-py: pip install 'lamina[atari]'"
 ALE_FRAMES = 108_000
 """Frames after which an Atari game is cut: 30 minutes (Machado et al. 2018)."""
+
+
+NAMED: set[str] = set()
+"""Environments with code of their own that a person has named since the program began: those that may run. A run from a stranger is
+safe to open, since it cannot name any."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,20 @@ class World:
         )
 
 
+def world_of(source: Source, show: Show, demo: str) -> World:
+    """The world that a source names. Raises LaminaError as `World.of` does, and where a run names code that no person has."""
+    environment = absolute(str(source.data or demo))
+    if ":" in environment and not isinstance(source.data, Stored):
+        NAMED.add(environment)
+    return World.of(environment, show)
+
+
+def absolute(environment: str) -> str:
+    """A name that means the same from any folder: the path of a file made absolute."""
+    place, colon, name = environment.rpartition(":")
+    return f"{Path(place).resolve()}:{name}" if colon and place.endswith(".py") else environment
+
+
 def gymnasium() -> Any:
     """The library. Raises LaminaError with how to get it."""
     try:
@@ -122,6 +142,10 @@ def gymnasium() -> Any:
 def spec_of(environment: str) -> Any:
     """What gymnasium has registered under an id; None for a class of one's own. Raises LaminaError for an unknown id."""
     gym = gymnasium()
+    if ":" in environment and environment not in NAMED:
+        file, _, name = environment.rpartition(":")
+        want = f"name it again with --data {Path(file).name if file.endswith('.py') else file}:{name}"
+        raise LaminaError(f"data: {environment} is code, which a run never says by itself to run; {want}")
     if is_class(environment):
         return None
     if re.match(r"ALE/|.*NoFrameskip-v4$", environment):
@@ -146,6 +170,7 @@ def is_class(environment: str) -> bool:
 def opened(environment: str, show: Show, pictures: bool = False) -> Any:
     """One environment, ready to be reset; `pictures`: it can be rendered. Raises LaminaError where it cannot be made."""
     gym = gymnasium()
+    spec_of(environment)
     render = {"render_mode": "rgb_array"} if pictures else {}
     limit = {} if show.time_limit is None else {"max_episode_steps": show.time_limit}
     if not is_class(environment):

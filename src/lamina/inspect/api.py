@@ -266,8 +266,7 @@ def _exciting(
     tables, shown = [], {}
     low = float(spec.low) if isinstance(spec.low, (int, float)) else 0.0
     high = float(spec.high) if isinstance(spec.high, (int, float)) else 1.0
-    for name in depths:
-        found = excite.exciting(task, model, name, seen, settings.units, SHOWN)
+    for name, found in excite.exciting(task, model, depths, seen, settings.units, SHOWN).items():
         names = dict(enumerate(classes)) if classes and excite.is_answer(task, model, name, seen[0]) else {}
         units = [f"{unit} ({names[unit]})" if names.get(unit, str(unit)) != str(unit) else str(unit) for unit in found]
         for unit, places in zip(units, found.values(), strict=True):

@@ -29,25 +29,29 @@ def by_unit(x: Tensor) -> Tensor:
     return x.flatten(2).mean(2) if x.dim() == 4 else x.flatten(1, -2).mean(1) if x.dim() > 2 else x
 
 
-def exciting(task: Task, model: nn.Module, name: str, batches: list[Batch], units: int, most: int) -> dict[int, list[int]]:
-    """{unit: the indices of the `most` examples that excite it most}, for the `units` units that vary most.
+def exciting(
+    task: Task, model: nn.Module, names: list[str], batches: list[Batch], units: int, most: int
+) -> dict[str, dict[int, list[int]]]:
+    """For each module {unit: the indices of the `most` examples that excite it most}, for the `units` units that vary most.
 
     Empty for a module that did not run, or whose output does not lead with the examples.
     """
-    with torch.no_grad(), watched(model, [name]) as seen:
-        parts = []
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    with torch.no_grad(), watched(model, names) as seen:
         for batch in batches:
             task.outputs(model, batch)
             x = batch[task.inputs[0].name]
-            if name not in seen or len(seen[name]) != len(x):
-                return {}
             is_text = task.inputs[0].modality == "text" and x.dim() == 2
-            parts.append(by_unit(of_tokens(seen[name], x != 0) if is_text else seen[name]).float().cpu())
-    said_BU = torch.cat(parts)
-    if said_BU.dim() < 2:
-        return {}
-    chosen = said_BU.std(0).argsort(descending=True)[:units].tolist()
-    return {u: said_BU[:, u].argsort(descending=True)[:most].tolist() for u in chosen}
+            for name in names:
+                if name in seen and len(seen[name]) == len(x):
+                    parts[name].append(by_unit(of_tokens(seen[name], x != 0) if is_text else seen[name]).float().cpu())
+    found: dict[str, dict[int, list[int]]] = {name: {} for name in names}
+    for name, said in parts.items():
+        if len(said) == len(batches) and said[0].dim() >= 2:
+            said_BU = torch.cat(said)
+            chosen = said_BU.std(0).argsort(descending=True)[:units].tolist()
+            found[name] = {u: said_BU[:, u].argsort(descending=True)[:most].tolist() for u in chosen}
+    return found
 
 
 def is_answer(task: Task, model: nn.Module, name: str, batch: Batch) -> bool:

@@ -103,11 +103,11 @@ class DQN(Task):
         """Moments of random play. The demo is CartPole: a pole to be kept upright. Raises LaminaError where actions are no
         choice of one."""
         from lamina.data.play import random_play
-        from lamina.data.world import Show, World
+        from lamina.data.world import Show, world_of
 
         self.check_settings()
         show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
-        world = World.of(str(source.data or "CartPole-v1"), show)
+        world = world_of(source, show, demo="CartPole-v1")
         if world.actions.kind != "discrete":
             raise LaminaError(
                 f"data: expected actions that are one of n; {world.environment} takes {world.actions.kind} ones: try ppo"

@@ -99,11 +99,11 @@ class PPO(Task):
     def read(self, source: Source) -> Data:
         """Moments of random play. The demo is CartPole: a pole to be kept upright."""
         from lamina.data.play import random_play
-        from lamina.data.world import Show, World
+        from lamina.data.world import Show, world_of
 
         self.check_settings()
         show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
-        world = World.of(str(source.data or "CartPole-v1"), show)
+        world = world_of(source, show, demo="CartPole-v1")
         few = max(self.episodes // 10, 1)
         counts = {"train": 64 if world.pictures else 256, "valid": few, "calibration": few, "test": self.episodes}
         data = random_play(world, source, counts, self.gamma)
