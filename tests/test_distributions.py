@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import distributions as peer
 
-from lamina.decode.actions import ActionAnswers, Actions
+from lamina.decode.actions import Actions
 from lamina.nn.distributions import distribution
 from lamina.nn.running_norm import RunningNorm
 
@@ -55,11 +55,11 @@ def test_entropy_of_what_is_forbidden_is_finite_and_has_a_gradient() -> None:
 
 
 def test_answers_speak_the_environments_numbers() -> None:
-    answers = ActionAnswers(Actions("discrete", (3,), (-1,), names=("left", "stay", "right")))
+    answers = Actions("discrete", (3,), (-1,), names=("left", "stay", "right"))
     (one,) = answers.answers(lambda arrays: {"logits": np.log([[0.1, 0.2, 0.7]]), "value": np.array([[3.0]])}, {})
     assert one["action"] == 1 and one["probability"] == pytest.approx(0.7) and one["value"] == 3.0
     assert one["probabilities"] == {"left": pytest.approx(0.1), "stay": pytest.approx(0.2), "right": pytest.approx(0.7)}
-    (numbers,) = ActionAnswers(Actions("continuous", (2,), (), (-1.0, None), (1.0, None), (2,))).answers(
+    (numbers,) = Actions("continuous", (2,), (), (-1.0, None), (1.0, None), (2,)).answers(
         lambda arrays: {"mean": np.array([[7.0, 7.0]])}, {}
     )
     assert numbers == {"action": [1.0, 7.0]}

@@ -32,8 +32,8 @@ ALE_FRAMES = 108_000
 
 
 NAMED: set[str] = set()
-"""Environments with code of their own that a person has named since the program began: those that may run. A run from a stranger is
-safe to open, since it cannot name any."""
+"""Environments with code of their own that a person has named since the program began: those that may run. A run cannot name
+any, so that one of a stranger is safe to open."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Kind = Literal["discrete", "multi-discrete", "continuous"]
 
 @dataclass(frozen=True)
 class Actions:
-    """What can be done: one of n, several of those, or numbers within bounds (None: none)."""
+    """What can be done: one of n, several of those, or numbers within bounds (None: none); and from a model to answers."""
 
     kind: Kind
     sizes: tuple[int, ...]
@@ -78,30 +78,18 @@ class Actions:
         """The logits of each choice."""
         return np.split(logits, np.cumsum(self.sizes)[:-1], axis=1)
 
-
-def preferences(said: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What says of each of K actions how much it is preferred (N, K): logits, or what each is worth."""
-    return np.asarray(said["logits"] if "logits" in said else said["action_values"])
-
-
-@dataclass(frozen=True)
-class ActionAnswers:
-    """From a model to answers: `action` as the environment takes it, how probable or how much worth each is, and `value`, the
-    return that the model expects."""
-
-    actions: Actions
-
     def answers(
         self, ask: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]], arrays: dict[str, np.ndarray]
     ) -> list[dict[str, Any]]:
-        """One answer an example."""
+        """`action` as the environment takes it, how probable or how much worth each one is, and `value`, the return that the
+        model expects."""
         said = ask(arrays)
-        taken = self.actions.raw(self.actions.likeliest(said)).tolist()
+        taken = self.raw(self.likeliest(said)).tolist()
         found: list[dict[str, Any]] = [{"action": action} for action in taken]
-        if self.actions.kind == "discrete":
+        if self.kind == "discrete":
             known = preferences(said).astype(np.float64)
-            first = self.actions.start[0]
-            names = self.actions.names or tuple(str(first + k) for k in range(known.shape[1]))
+            first = self.start[0]
+            names = self.names or tuple(str(first + k) for k in range(known.shape[1]))
             shares = softmax(known).tolist() if "logits" in said else known.tolist()
             key = "probabilities" if "logits" in said else "action_values"
             for answer, row in zip(found, shares, strict=True):
@@ -112,3 +100,8 @@ class ActionAnswers:
             for answer, value in zip(found, np.asarray(said["value"], np.float64)[:, 0].tolist(), strict=True):
                 answer["value"] = value
         return found
+
+
+def preferences(said: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What says of each of K actions how much it is preferred (N, K): logits, or what each is worth."""
+    return np.asarray(said["logits"] if "logits" in said else said["action_values"])

@@ -231,10 +231,8 @@ class DQN(Task):
         return values_BK.gather(1, batch["action"].unsqueeze(1)).squeeze(1) - values_BK.mean(1)
 
     def serving(self) -> Serving:
-        from lamina.decode.actions import ActionAnswers
-
         world = self.known
-        return Serving(world.reader, ActionAnswers(world.actions))
+        return Serving(world.reader, world.actions)
 
     def recipe(self, data: Data) -> Recipe:
         """Adam at 1e-3, constant; batches of 64; of pictures 1e-4 and 32."""

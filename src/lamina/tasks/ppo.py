@@ -215,10 +215,8 @@ class PPO(Task):
         return self._acts().log_probability(output, batch["action"])
 
     def serving(self) -> Serving:
-        from lamina.decode.actions import ActionAnswers
-
         world = self.known
-        return Serving(world.reader, ActionAnswers(world.actions))
+        return Serving(world.reader, world.actions)
 
     def recipe(self, data: Data) -> Recipe:
         """Adam at 3e-4, falling to nothing; batches of 256; of pictures 2.5e-4."""
