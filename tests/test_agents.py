@@ -153,7 +153,7 @@ def test_a_cut_is_no_end(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert gained(learned("ppo", f"{file}:Wait", tmp_path / "b", **settings)) == pytest.approx(1.5)
 
 
-DQN = {"timesteps": 3000, "warm_up": 200, "gamma": 0.5, "steps_per_update": 2, "target_every": 50, "lr": 2e-3, "exploring": 0.5}
+DQN = {"timesteps": 2000, "warm_up": 200, "gamma": 0.5, "steps_per_update": 2, "target_every": 50, "lr": 2e-3, "exploring": 0.5}
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {"double": False}, "double": {}, "dueling": {"dueling": True}, "n-step": {"n_steps": 3}, "noisy": {"noisy": True},
     "prioritized": {"priority": 0.6}, "quantile": {"distribution": "quantile", "atoms": 11},
@@ -178,8 +178,8 @@ def test_a_resumed_agent_ends_as_one_that_was_not_stopped(task: str, tmp_path: P
 
     from lamina.errors import LaminaError
 
-    small: dict[str, Any] = {"timesteps": 2000, "envs": 4} | (
-        {"rollout": 32, "batch_size": 64, "update_epochs": 2} if task == "ppo" else {"warm_up": 100, "priority": 0.5}
+    small: dict[str, Any] = {"timesteps": 1000, "envs": 4} | (
+        {"rollout": 32, "batch_size": 64, "update_epochs": 2} if task == "ppo" else {"warm_up": 600, "priority": 0.5}
     )
     whole = learned(task, "CartPole-v1", tmp_path / "whole", **small)
     stopped = {"count": 0}
