@@ -16,6 +16,7 @@ import numpy as np
 from lamina.data.source import Data, Source
 from lamina.data.world import World
 from lamina.data.worlds import OneByOne, Seen, worlds
+from lamina.modalities.corrupt_observation import Disturbed
 from lamina.modalities.observation import COLUMN, MASK
 from lamina.task import Arrays, Columns
 
@@ -41,22 +42,26 @@ class Episode:
     over: bool = False
 
 
-def played(
-    world: World, policy: Policy, seeds: Sequence[int], disturb: Callable[[Arrays], Arrays] | None = None
-) -> list[Episode]:
+def played(world: World, policy: Policy, seeds: Sequence[int], disturbed: Disturbed | None = None) -> list[Episode]:
     """An episode from each seed, all side by side; the policy is asked about those that go on. The same seed, the same episode,
     whatever others are played beside it."""
     if not len(seeds):
         return []
     several = worlds(world, len(seeds), exact=True)
     try:
-        rngs = [np.random.default_rng((int(seed), 1)) for seed in seeds]
+        rngs, chance = ([np.random.default_rng((int(seed), use)) for seed in seeds] for use in (1, 2))
+        before: np.ndarray | None = None
         episodes = [Episode() for _ in seeds]
         seen = several.reset(seeds)
         rows = list(range(len(seeds)))
         arrays = arrays_of(seen)
         while rows:
+            if disturbed is not None:
+                lasting = [np.random.default_rng((int(seeds[i]), 3)) for i in rows]
+                arrays = {**arrays, COLUMN: disturbed.seen(arrays[COLUMN], [chance[i] for i in rows], lasting)}
             action = policy(arrays, [rngs[i] for i in rows])
+            if disturbed is not None:
+                action = disturbed.done(action, before, [chance[i] for i in rows], any_of(world, arrays, chance, rows))
             if isinstance(several, OneByOne):
                 seen = several.step(action, rows)
                 shown = list(range(len(rows)))
@@ -69,17 +74,24 @@ def played(
                 episodes[i].steps += 1
                 ended = bool(seen.terminated_N[place] or seen.truncated_N[place])
                 episodes[i].over = ended or episodes[i].steps >= ENDLESS
-            keep = [place for place, i in zip(shown, rows, strict=True) if not episodes[i].over]
-            rows = [i for i in rows if not episodes[i].over]
+            goes_on = [not episodes[i].over for i in rows]
+            keep = [place for place, on in zip(shown, goes_on, strict=True) if on]
+            before, rows = action[goes_on], [i for i, on in zip(rows, goes_on, strict=True) if on]
             arrays = {name: array[keep] for name, array in arrays_of(seen).items()}
         return episodes
     finally:
         several.close()
 
 
+def any_of(world: World, arrays: Arrays, rngs: list[np.random.Generator], rows: list[int]) -> Callable[[int], Any]:
+    return lambda place: random_action(world, rngs[rows[place]], arrays.get(MASK), place)
+
+
 def judged(world: World, policy: Policy, columns: Columns) -> Columns:
     """What an episode from each example's seed gained, `return`, and how many steps it took, `length`. Nothing of no examples."""
-    episodes = played(world, policy, [int(seed) for seed in columns.get(SEED, ())])
+    seen = columns.get(COLUMN)
+    disturbed = seen if isinstance(seen, Disturbed) else None
+    episodes = played(world, policy, [int(seed) for seed in columns.get(SEED, ())], disturbed)
     if not episodes:
         return {}
     return {"return": [e.gained for e in episodes], "length": [e.steps for e in episodes]}

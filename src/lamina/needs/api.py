@@ -34,6 +34,8 @@ def needs(asked: Asked[Settings]) -> Verdict:
     run, settings, device, precision = asked.run, asked.settings, asked.device, asked.precision
     if asked.inputs:
         raise LaminaError("needs: expected no single inputs: it asks about the data of a run; name other data with --data")
+    if run.task.acts:
+        return of_play(run)
     data = data_of(run, asked.source)
     judged, part = judged_part(data, settings.part)
     forward = run.forward(device, precision)
@@ -69,6 +71,17 @@ def needs(asked: Asked[Settings]) -> Verdict:
         skipped=answers.skipped,
         details={"part": part, **answers.details},
     )
+
+
+def of_play(run: Run) -> Verdict:
+    """What a run needs whose examples come from its own play."""
+    from lamina.needs.about_play import about_play
+    from lamina.needs.answers import Answers
+    from lamina.verdict import Verdict
+
+    answers = Answers()
+    about_play(run, run.pictures("needs"), answers)
+    return Verdict("needs", tuple(answers.sentences), answers.figures, pictures=answers.pictures, skipped=answers.skipped)
 
 
 def data_of(run: Run, source: Source | Data | None) -> Data:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lamina.data.columns import length, take
 from lamina.evaluate import asked, interval, resample
-from lamina.modalities import corrupt_image, corrupt_table, corrupt_text
+from lamina.modalities import corrupt_image, corrupt_observation, corrupt_table, corrupt_text
 from lamina.modalities.image import pictures
 from lamina.modalities.words import cut
 from lamina.task import Columns, Forward, Task
@@ -167,7 +167,8 @@ def kinds_of(task: Task) -> Sequence[str]:
     modality = task.inputs[0].modality
     if modality == "image":
         return tuple(corrupt_image.KINDS)
-    return {"table": corrupt_table.KINDS, "text": corrupt_text.KINDS}.get(modality, ())
+    known = {"table": corrupt_table.KINDS, "text": corrupt_text.KINDS, "observation": corrupt_observation.KINDS}
+    return known.get(modality, ())
 
 
 def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
@@ -190,6 +191,11 @@ def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
 
         return of_texts
     name = picture_column(task)
+    if task.inputs[0].modality == "observation":
+        return lambda kind, severity: {
+            **examples,
+            name: corrupt_observation.Disturbed.of(examples[name], kind, severity, seed),  # type: ignore[dict-item]
+        }
     shape = shape_of(task, examples[name])
 
     def of_pictures(kind: str, severity: int) -> Columns:
