@@ -90,10 +90,11 @@ class Actions:
             known = preferences(said).astype(np.float64)
             first = self.start[0]
             names = self.names or tuple(str(first + k) for k in range(known.shape[1]))
-            shares = softmax(known).tolist() if "logits" in said else known.tolist()
-            key = "probabilities" if "logits" in said else "action_values"
+            worth = "action_values" in said
+            shares = known.tolist() if worth else softmax(known).tolist()
+            key = "action_values" if worth else "probabilities"
             for answer, row in zip(found, shares, strict=True):
-                if "logits" in said:
+                if not worth:
                     answer["probability"] = max(row)
                 answer[key] = dict(zip(names, row, strict=True))
         if "value" in said:
@@ -104,4 +105,4 @@ class Actions:
 
 def preferences(said: Mapping[str, np.ndarray]) -> np.ndarray:
     """What says of each of K actions how much it is preferred (N, K): logits, or what each is worth."""
-    return np.asarray(said["logits"] if "logits" in said else said["action_values"])
+    return np.asarray(said["action_values"] if "action_values" in said else said["logits"])

@@ -75,7 +75,10 @@ def hashed(x_BV: Tensor, width: int) -> Tensor:
 
 
 def labels_of(task: Task, batches: Iterable[Batch]) -> np.ndarray | None:
-    """The labels (N,), whole numbers where they are classes; None where a label is no number an example."""
+    """The labels (N,), whole numbers where they are classes; None where a label is no number an example, or tells nothing, as
+    what was done at random in an agent's examples."""
+    if task.acts:
+        return None
     found = [batch[task.labels[0]].cpu() for batch in batches] if task.labels else []
     if any(label[0].numel() != 1 for label in found if len(label)):  # sequences, each batch of its own length
         return None

@@ -3,7 +3,7 @@
 A disturbance lasts as long as the episode does: it changes every observation that is seen, or what becomes of every action, so
 that an error made early is still there later. Strengths are in deviations of each number over examples, or probabilities.
 
-Shapes: N episodes, D numbers observed.
+Shapes: N episodes, D numbers observed, those of a picture too.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Disturbed:
         return self.take(np.array([index]))[0]
 
     def take(self, indices: np.ndarray, /) -> Disturbed:
-        kept = [np.asarray(self.column[int(i)], np.float32) for i in indices]
+        kept = [np.asarray(self.column[int(i)]) for i in indices]
         return Disturbed(kept, self.kind, self.severity, self.seed, self.middle_D, self.spread_D)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         rngs = [np.random.default_rng((self.seed, i)) for i in range(len(self))]
-        return self.seen(np.asarray(self.column, np.float32), rngs, rngs)
+        return self.seen(np.asarray(self.column), rngs, rngs)
 
     @property
     def strength(self) -> float:
@@ -76,7 +76,9 @@ class Disturbed:
         elif self.kind == "rounding":
             step_D = np.maximum(spread_D, 1e-12)
             flat_ND = np.where(spread_D > 0, np.round(flat_ND / step_D) * step_D, flat_ND)
-        return flat_ND.astype(np.float32).reshape(shape)
+        if values_ND.dtype == np.uint8:
+            flat_ND = np.rint(flat_ND).clip(0, 255)
+        return flat_ND.astype(values_ND.dtype).reshape(shape)
 
     def done(
         self,

@@ -24,7 +24,7 @@ FORBIDDEN = -1e9
 
 class QNetwork(nn.Module):
     """observation (B, D) float32 or (B, C, H, W) uint8, and where choices may be forbidden action_mask (B, K) uint8 ->
-    `action_values` (B, K), `features` (B, F), and of a distribution `atoms` (B, K, Z): log probabilities
+    `action_values` (B, K), which are `logits` too, `features` (B, F), and of a distribution `atoms` (B, K, Z): log probabilities
     of `support`, or quantiles.
 
     support: (low, high) of categorical atoms; None: quantiles, where there is more than one atom.
@@ -72,7 +72,7 @@ class QNetwork(nn.Module):
                 found["atoms"] = said_BKZ
         if action_mask is not None:
             value_BK = value_BK.masked_fill(action_mask == 0, FORBIDDEN)
-        return {"action_values": value_BK, **found}
+        return {"logits": value_BK, "action_values": value_BK, **found}
 
 
 def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:

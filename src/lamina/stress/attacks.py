@@ -201,9 +201,12 @@ def told(
         **{f"robust_{name}": share(mask, settings.confidence) for name, mask in robust.items()},
     }
     clean, kept = figures["attack_clean_accuracy"]["value"], figures["robust_accuracy"]
+    still = f"{100 * kept['value']:.1f}% ({100 * kept['low']:.1f} to {100 * kept['high']:.1f})"
     sentences = (
-        f"Of {count:,} examples it answers {100 * clean:.1f}% rightly, and {100 * kept['value']:.1f}% "
-        f"({100 * kept['low']:.1f} to {100 * kept['high']:.1f}) still when each is changed on purpose within {ball}.",
+        f"Of {count:,} examples it does the same in {still} when each is changed on purpose within {ball}."
+        if run.task.acts
+        else f"Of {count:,} examples it answers {100 * clean:.1f}% rightly, and {still} still when each is changed on purpose "
+        f"within {ball}.",
     )
     rows = [
         {"attack": name, "robust": float(mask.mean()), "fooled": int(attacked.fooled[name].sum())}

@@ -129,7 +129,7 @@ def told(
     from lamina.stress.robustness_pictures import curves, sheet
 
     drawn = {"corruptions": curves(run.pictures("stress") / "corruptions.svg", metric, clean, values)}
-    if run.task.inputs[0].modality == "image":
+    if run.task.inputs[0].modality == "image" and not run.task.acts:
         first = picture_column(run.task)
         pixels = pictures(take({first: examples[first]}, [0])[first], shape_of(run.task, examples[first]))
         drawn["corrupted example"] = sheet(run.pictures("stress") / "corrupted.png", pixels, list(values), settings.seed)
@@ -165,14 +165,21 @@ def subset(examples: Columns, most: int, seed: int) -> Columns:
 def kinds_of(task: Task) -> Sequence[str]:
     """The kinds of corruption that the modality of the first input knows."""
     modality = task.inputs[0].modality
+    if task.acts:
+        return corrupt_observation.KINDS
     if modality == "image":
         return tuple(corrupt_image.KINDS)
-    known = {"table": corrupt_table.KINDS, "text": corrupt_text.KINDS, "observation": corrupt_observation.KINDS}
-    return known.get(modality, ())
+    return {"table": corrupt_table.KINDS, "text": corrupt_text.KINDS}.get(modality, ())
 
 
 def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
-    """The corruption of these examples, by kind and severity, in raw form."""
+    """The corruption of these examples, by kind and severity, in raw form. An agent is disturbed as long as it plays."""
+    if task.acts:
+        name = picture_column(task)
+        return lambda kind, severity: {
+            **examples,
+            name: corrupt_observation.Disturbed.of(examples[name], kind, severity, seed),  # type: ignore[dict-item]
+        }
     if task.inputs[0].modality == "table":
 
         def of_rows(kind: str, severity: int) -> Columns | None:
@@ -191,11 +198,6 @@ def corruptor(task: Task, examples: Columns, seed: int) -> Corrupt:
 
         return of_texts
     name = picture_column(task)
-    if task.inputs[0].modality == "observation":
-        return lambda kind, severity: {
-            **examples,
-            name: corrupt_observation.Disturbed.of(examples[name], kind, severity, seed),  # type: ignore[dict-item]
-        }
     shape = shape_of(task, examples[name])
 
     def of_pictures(kind: str, severity: int) -> Columns:

@@ -78,8 +78,9 @@ class Said:
 def ask(
     task: Task, forward: Forward, columns: Columns, batch_size: int = 256, labelled: bool = True, what: str = "asking"
 ) -> Said:
-    """Ask about every example once. Without labels, `truth_N` and `loss_N` are None."""
-    count = length(columns)
+    """Ask about every example once. Without labels, `truth_N` and `loss_N` are None; so are they of an agent, for whose actions
+    nobody knows the right ones."""
+    count, labelled = length(columns), labelled and not task.acts
     with progress(what, count) as advance:
         parts: list[dict[str, Any]] = []
         for start in range(0, count, batch_size):
@@ -125,7 +126,9 @@ def asked(task: Task, forward: Forward, batch: Batch, labelled: bool) -> dict[st
         rows = len(answers)
         logits, features = (_array(said, key, rows) for key in ("logits", "features"))
         label = next((batch[n] for n in task.labels if n in batch and batch[n].ndim == 1), None) if labelled else None
-        if logits is not None and (label is None or not label.is_floating_point()):
+        if task.acts:
+            pass  # actions are neither right nor wrong: only what comes of them is
+        elif logits is not None and (label is None or not label.is_floating_point()):
             found |= {"kind": "class", **_answered(answers, logits)}
         elif logits is None and label is not None and label.is_floating_point():
             value = next(v for n, v in task.target(once, batch).items() if n in task.labels)

@@ -51,6 +51,8 @@ class Victim:
         space = Space.around(clean, scale, low, high, norm, radius)
         with torch.no_grad():
             output = answer(clean)
+            if task.acts:  # right is what the agent does, left alone
+                batch = {**batch, **task.target(model, batch)}
         return Victim(task, model, batch, space, answer, label_of(task, output, batch))
 
     def __len__(self) -> int:
