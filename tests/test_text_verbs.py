@@ -188,6 +188,22 @@ def test_probes_and_units_do_not_see_padding() -> None:
     assert exciting(task, model, ["lstm"], batches, 3, 5) == exciting(task, model, ["lstm"], together, 3, 5) != {"lstm": {}}
 
 
+def test_places_of_a_text_are_no_units() -> None:
+    """Scores of attention are as many as the longest text of a batch has tokens."""
+    task, columns = prepared()
+
+    class Scores(torch.nn.Module):
+        def forward(self, x_BT: torch.Tensor) -> torch.Tensor:
+            return x_BT.float().unsqueeze(2) * x_BT.float().unsqueeze(1)
+
+    model = torch.nn.Sequential(Scores())
+    texts = [task.encode({n: c[i : i + 3] for n, c in columns.items()}, "evaluate") for i in range(0, 30, 3)]
+    name = task.inputs[0].name
+    batches = [{**batch, name: batch[name][:, : 4 + i]} for i, batch in enumerate(texts[:3])]
+    assert exciting(task, model, ["0"], batches, 3, 5) == {"0": {}}
+    assert len(exciting(task, model, ["0"], batches[:1], 3, 5)["0"]) == 3
+
+
 def test_made_inputs_hold_no_padding() -> None:
     task, _ = prepared()
     (tokens_BT,) = made(task, 5, 0)

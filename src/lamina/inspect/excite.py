@@ -34,7 +34,8 @@ def exciting(
 ) -> dict[str, dict[int, list[int]]]:
     """For each module {unit: the indices of the `most` examples that excite it most}, for the `units` units that vary most.
 
-    Empty for a module that did not run, or whose output does not lead with the examples.
+    Empty for a module that did not run, whose output does not lead with the examples, or whose units are places of a text, as
+    scores of attention are: each batch has as many as its longest.
     """
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     with torch.no_grad(), watched(model, names) as seen:
@@ -47,7 +48,7 @@ def exciting(
                     parts[name].append(by_unit(of_tokens(seen[name], x != 0) if is_text else seen[name]).float().cpu())
     found: dict[str, dict[int, list[int]]] = {name: {} for name in names}
     for name, said in parts.items():
-        if len(said) == len(batches) and said[0].dim() >= 2:
+        if len(said) == len(batches) and said[0].dim() >= 2 and len({x.shape[1] for x in said}) == 1:
             said_BU = torch.cat(said)
             chosen = said_BU.std(0).argsort(descending=True)[:units].tolist()
             found[name] = {u: said_BU[:, u].argsort(descending=True)[:most].tolist() for u in chosen}

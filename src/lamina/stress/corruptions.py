@@ -41,7 +41,7 @@ Corrupt = Callable[[str, int], "Columns | None"]
 def corruption_part(run: Run, examples: Columns, settings: Settings, forward: Forward) -> Verdict:
     """Figures `corruption` (the mean of the headline metric), `corruption_worst` and `corruption_KIND`; a row a kind."""
     began = time.monotonic()
-    task = run.task
+    task = run.task.briefly()  # each example is answered up to sixty times
     if not settings.corruptions:
         return Verdict("stress", (), {}, skipped={"corruptions": "turned off"})
     kinds = kinds_of(task)
@@ -55,6 +55,8 @@ def corruption_part(run: Run, examples: Columns, settings: Settings, forward: Fo
     if length(chosen) < length(examples):
         skipped["corruptions of all examples"] = f"{length(chosen):,} of {length(examples):,} were corrupted"
     severities = severities or settings.severities
+    if task != run.task:
+        skipped["corruptions of its usual answers"] = "answers are as brief as they can be, the clean ones too"
     resamples = min(settings.resamples, RESAMPLES) if length(chosen) > 1 else 0
     corrupted = corruptor(task, chosen, settings.seed)
     clean, clean_draws = judged(task, forward, chosen, resamples, settings.seed)
