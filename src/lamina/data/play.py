@@ -16,6 +16,7 @@ import numpy as np
 from lamina.data.source import Data, Source
 from lamina.data.world import World
 from lamina.data.worlds import OneByOne, Seen, worlds
+from lamina.errors import LaminaError
 from lamina.modalities.corrupt_observation import Disturbed
 from lamina.modalities.observation import COLUMN, MASK
 from lamina.task import Arrays, Columns
@@ -107,12 +108,15 @@ def seeds_of(part: str, count: int, seed: int) -> list[int]:
     return list(range(start, start + count))
 
 
-def random_play(world: World, source: Source, counts: dict[str, int], gamma: float) -> Data:
-    """Examples of a world, before anybody has learned: for each episode, a moment of random play.
+def random_play(world: World, source: Source, episodes: int, gamma: float) -> Data:
+    """Examples of a world, before anybody has learned: for each episode, a moment of random play; `episodes` for the test,
+    a tenth of them for validation. `about` holds the world.
 
     Columns: `seed` of the episode, `observation`, the random `action`, and `return`, what came of it, discounted, in the next few
     steps. The episodes of a part are those that are played to judge an agent.
     """
+    few = max(episodes // 10, 1)
+    counts = {"train": 64 if world.pictures else 256, "valid": few, "calibration": few, "test": episodes}
     parts: dict[str, Columns] = {
         part: moments(world, seeds_of(part, count, source.split_seed), gamma) for part, count in counts.items()
     }
@@ -120,7 +124,7 @@ def random_play(world: World, source: Source, counts: dict[str, int], gamma: flo
     for columns in parts.values():
         for column in columns.values():
             digest.update(np.ascontiguousarray(column).tobytes())
-    about = {"layout": f"{world.environment}, {shown(world)},"}
+    about = {"layout": f"{world.environment}, {shown(world)},", "world": world.state()}
     return Data(parts["train"], parts["valid"], parts["calibration"], parts["test"], fingerprint=digest.hexdigest(), about=about)
 
 
@@ -184,6 +188,13 @@ def random_action(world: World, rng: np.random.Generator, mask_NK: np.ndarray | 
     allowed = np.ones(actions.choices, np.uint8) if mask_NK is None else mask_NK[i]
     chosen = [int(rng.choice(np.flatnonzero(part))) for part in np.split(allowed, np.cumsum(actions.sizes)[:-1])]
     return chosen[0] if actions.kind == "discrete" else np.array(chosen)
+
+
+def means(predictions: Columns) -> dict[str, float]:
+    """What episodes gained and how long they were, on average. Raises LaminaError of answers that are no episodes."""
+    if "return" not in predictions:
+        raise LaminaError("metrics: expected episodes that were played, by evaluate; got single answers")
+    return {name: float(np.mean(predictions[name])) for name in ("return", "length")}
 
 
 def spread(gained: Sequence[float]) -> dict[str, float]:

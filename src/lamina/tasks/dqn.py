@@ -112,10 +112,7 @@ class DQN(Task):
             raise LaminaError(
                 f"data: expected actions that are one of n; {world.environment} takes {world.actions.kind} ones: try ppo"
             )
-        few = max(self.episodes // 10, 1)
-        counts = {"train": 64 if world.pictures else 256, "valid": few, "calibration": few, "test": self.episodes}
-        data = random_play(world, source, counts, self.gamma)
-        return dataclasses.replace(data, about={**data.about, "world": world.state()})
+        return random_play(world, source, self.episodes, self.gamma)
 
     def prepare(self, data: Data) -> DQN:
         return dataclasses.replace(self, world=dict(data.about["world"]))
@@ -290,11 +287,9 @@ class DQN(Task):
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         """Means over episodes: of what was gained, and of how many steps it took."""
-        import numpy as np
+        from lamina.data.play import means
 
-        if "return" not in predictions:
-            raise LaminaError("metrics: expected episodes that were played, by evaluate; got single answers")
-        return {"return": float(np.mean(predictions["return"])), "length": float(np.mean(predictions["length"]))}
+        return means(predictions)
 
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """How what was gained is spread over the episodes."""

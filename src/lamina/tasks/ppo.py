@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from typing_extensions import Doc
 
-from lamina.errors import LaminaError
 from lamina.task import Arrays, Asking, Batch, Columns, Forward, Input, Mode, Output, Serving, Stream, Task, answering, learned
 
 if TYPE_CHECKING:
@@ -104,10 +103,7 @@ class PPO(Task):
         self.check_settings()
         show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
         world = world_of(source, show, demo="CartPole-v1")
-        few = max(self.episodes // 10, 1)
-        counts = {"train": 64 if world.pictures else 256, "valid": few, "calibration": few, "test": self.episodes}
-        data = random_play(world, source, counts, self.gamma)
-        return dataclasses.replace(data, about={**data.about, "world": world.state()})
+        return random_play(world, source, self.episodes, self.gamma)
 
     def prepare(self, data: Data) -> PPO:
         return dataclasses.replace(self, world=dict(data.about["world"]))
@@ -284,11 +280,9 @@ class PPO(Task):
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
         """Means over episodes: of what was gained, and of how many steps it took."""
-        import numpy as np
+        from lamina.data.play import means
 
-        if "return" not in predictions:
-            raise LaminaError("metrics: expected episodes that were played, by evaluate; got single answers")
-        return {"return": float(np.mean(predictions["return"])), "length": float(np.mean(predictions["length"]))}
+        return means(predictions)
 
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """How what was gained is spread over the episodes."""

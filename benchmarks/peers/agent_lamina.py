@@ -1,0 +1,37 @@
+"""Lamina's agents on CartPole, by the same hyperparameters as agent_sb3.py; one evaluation of a few episodes ends it."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import lamina
+from benchmarks.peers.acting import ENV, asked
+
+options = asked()
+given: dict[str, Any] = {
+    "timesteps": options.steps, "episodes": 10, "evaluations": 1, "quiet": True, "tensorboard": False, "device": "cpu",
+    "threads": options.threads,
+}  # fmt: skip
+if options.algorithm == "ppo":
+    given |= {
+        "envs": 8, "rollout": 32, "batch_size": 256, "update_epochs": 20, "gae_lambda": 0.8, "gamma": 0.98, "entropy": 0.0,
+        "lr": 1e-3, "scale_rewards": False, "scale_observations": False,
+    }  # fmt: skip
+else:
+    given |= {
+        "envs": 1, "lr": 2.3e-3, "batch_size": 64, "replay": 100_000, "warm_up": 1000, "target_every": 5, "steps_per_update": 2.0,
+        "exploring": 0.16, "epsilon": 0.04, "width": 256, "double": False,
+    }  # fmt: skip
+with tempfile.TemporaryDirectory() as folder:
+    began = time.perf_counter()
+    lamina.train(options.algorithm, ENV, out=str(Path(folder) / "run"), **given)
+    seconds = time.perf_counter() - began
+    lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
+rows = [row for row in map(json.loads, lines) if row["part"] == "train"]
+steps, first = rows[-1]["timesteps"], 0.0
+if options.warm:
+    half = next(row for row in rows if row["timesteps"] >= steps / 2)
+    first, seconds = half["timesteps"], rows[-1]["seconds"] - half["seconds"]
+print(json.dumps({"steps": steps - first, "seconds": seconds}))

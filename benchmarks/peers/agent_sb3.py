@@ -1,0 +1,45 @@
+"""Stable-Baselines3 on CartPole, by the hyperparameters of RL Baselines3 Zoo."""
+
+import json
+import time
+
+import torch
+from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+
+from benchmarks.peers.acting import ENV, asked
+
+
+class HalfWay(BaseCallback):
+    """When the second half began, and after how many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps, self.at = steps, None
+
+    def _on_step(self) -> bool:
+        if self.at is None and self.num_timesteps >= self.steps / 2:
+            self.at = self.num_timesteps, time.perf_counter()
+        return True
+
+
+options = asked()
+torch.set_num_threads(options.threads)
+if options.algorithm == "ppo":
+    model = PPO(
+        "MlpPolicy", make_vec_env(ENV, n_envs=8, seed=0), n_steps=32, batch_size=256, n_epochs=20, gae_lambda=0.8, gamma=0.98,
+        ent_coef=0.0, learning_rate=lambda left: 1e-3 * left, clip_range=0.2, device="cpu", seed=0,
+    )  # fmt: skip
+else:
+    model = DQN(
+        "MlpPolicy", make_vec_env(ENV, n_envs=1, seed=0), learning_rate=2.3e-3, batch_size=64, buffer_size=100_000,
+        learning_starts=1000, target_update_interval=10, train_freq=256, gradient_steps=128, exploration_fraction=0.16,
+        exploration_final_eps=0.04, policy_kwargs={"net_arch": [256, 256]}, device="cpu", seed=0,
+    )  # fmt: skip
+half = HalfWay(options.steps)
+began = time.perf_counter()
+model.learn(options.steps, callback=half)
+ended = time.perf_counter()
+first, began = half.at if options.warm and half.at else (0, began)
+print(json.dumps({"steps": model.num_timesteps - first, "seconds": ended - began}))
