@@ -4,8 +4,8 @@
     python -m benchmarks.agents ppo --steps 100000 --rounds 3 --warm     # the second half alone
 
 CartPole-v1, the hyperparameters of RL Baselines3 Zoo, the same for both: ppo with 8 worlds, 32 steps a rollout, 20 epochs of
-batches of 256, two perceptrons of 64 x 64; dqn with a batch of 64 for every second step, from a replay of 100,000, a perceptron of
-256 x 256.
+batches of 256, two perceptrons of 64 x 64; dqn with a batch of 64 for every second step, from a replay of 100,000, a
+perceptron of 256 x 256.
 Nothing is evaluated on the way. Contenders are run in turn and compared within a round.
 """
 
