@@ -305,6 +305,14 @@ class CannotPredict(Words):
         raise KeyError("said")
 
 
+@fault("evaluate-fails")
+class CannotPlay(Words):
+    acts = True
+
+    def evaluate(self, forward, columns, batch_size=250):
+        raise KeyError("said")
+
+
 @fault("metrics-fails")
 class CannotMeasure(Words):
     def metrics(self, examples, predictions):

@@ -97,7 +97,7 @@ def tasks(given: Given) -> int:
         models: tuple[Any, ...] = next((typing.get_args(f.type) for f in flags_of(kind, "task") if f.word == "model"), ())
         metric, better = kind().headline  # of the defaults: it may depend on the data
         rows.append({
-            "task": name, "about": kind.about, "models": [m for m in models if isinstance(m, str)],
+            "task": name, "about": kind.about, "models": [m for m in models if isinstance(m, str)] or ["its own"],
             "formats": list(kind.formats), "metric": metric, "better": better,
         })  # fmt: skip
     if given.get("json"):
