@@ -140,8 +140,13 @@ def test_predict(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     files = inputs_of(run, tmp_path)
     answers = said(capsys, ["predict", str(run.folder), *files])
     assert len(answers) == 3 and all(answer["source"] for answer in answers)
-    _, predictions = run.task.evaluate(run.forward("cpu", "float32"), run.data().test)
-    (name,) = [name for name in ("label", "action", "value", "text") if name in answers[0]][:1]
+    forward, test = run.forward("cpu", "float32"), run.data().test
+    if run.task.acts:  # what is evaluated are episodes: the answers to the same observations stand for them
+        said_of = run.task.predict(forward, run.task.encode(test, "evaluate"))
+        predictions, names = {"action": [answer["action"] for answer in said_of]}, ("action",)
+    else:
+        predictions, names = run.task.evaluate(forward, test)[1], ("label", "value", "text")
+    (name,) = [name for name in names if name in answers[0]]
     for answer, known in zip(answers, predictions.get(name, ()), strict=False):  # the same as from labelled data: no serving skew
         assert answer[name] == (pytest.approx(float(known), rel=1e-2) if name == "value" else known)
     assert name != "label" or 0 <= answers[0]["probability"] <= 1

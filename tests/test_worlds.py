@@ -166,6 +166,15 @@ def test_faults_of_an_environment_are_named_with_their_step(file: Path, name: st
     assert said in str(told.value) and str(told.value).startswith(f"{file}:{name}: ")
 
 
+def test_a_fault_is_named_by_the_seed_of_its_own_episode(file: Path) -> None:
+    several = OneByOne(counting(file, "NotANumber"), 3)
+    several.reset([5, 6, 7])
+    several.step(np.zeros(2, np.int64), [1, 2])
+    several.step(np.zeros(2, np.int64), [1, 2])
+    with pytest.raises(LaminaError, match="step 3 of an episode with seed 7: observation"):
+        several.step(np.zeros(1, np.int64), [2])
+
+
 def test_environments_that_are_not_there_are_told(file: Path, tmp_path: Path) -> None:
     for data, said in (
         ("CartPole-v9", "expected the id of an environment"),

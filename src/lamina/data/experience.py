@@ -9,7 +9,6 @@ Shapes: N worlds, B rows of a batch, K actions.
 from __future__ import annotations
 
 import copy
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,9 +19,9 @@ from torch import Tensor, nn
 
 from lamina.data.play import random_action
 from lamina.data.replay import Replay, SumTree
-from lamina.data.rollouts import RECENT, mixed_seed, tensor_of
+from lamina.data.rollouts import mixed_seed, tensor_of
 from lamina.data.world import World
-from lamina.data.worlds import Seen, Worlds
+from lamina.data.worlds import Seen, Tally, Worlds, ended
 from lamina.task import Batch
 
 LEAST_PRIORITY = 1e-3
@@ -98,8 +97,7 @@ class Experience:
         self.greatest = 1.0
         self.batches = self.played = 0
         self.owed = 0.0
-        self.gained_N, self.length_N = np.zeros(worlds.count), np.zeros(worlds.count, np.int64)
-        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self.tally = Tally(worlds.count)
         self.seen = worlds.reset([mixed_seed(seed, i) for i in range(worlds.count)])
 
     def __iter__(self) -> Iterator[Batch]:
@@ -136,9 +134,7 @@ class Experience:
         for i in np.flatnonzero(~greedy_N).tolist():
             action_N[i] = random_action(self.world, rng, self.seen.mask_NK, i)
         before, self.seen = self.seen, self.worlds.step(action_N)
-        terminal_N = self.seen.terminated_N
-        if self.living.lives and self.seen.lives_N is not None and before.lives_N is not None:
-            terminal_N = terminal_N | ((self.seen.lives_N < before.lives_N) & ~self.seen.fresh_N)
+        terminal_N = ended(before, self.seen, self.living.lives)
         reward_N = np.sign(self.seen.reward_N) if self.living.clip_rewards else self.seen.reward_N
         place = self.replay.written % self.replay.places
         self.replay.add(before, action_N, reward_N, terminal_N, self.seen)
@@ -146,7 +142,7 @@ class Experience:
             leaves = place * self.worlds.count + np.arange(self.worlds.count)
             self.tree.put(leaves, np.where(self.seen.fresh_N, 0.0, self.greatest))
         self.played += self.worlds.count
-        self._count()
+        self.tally.add(self.seen)
 
     def _noise(self, *number: int) -> None:
         generator = torch.Generator(self.device)
@@ -199,24 +195,13 @@ class Experience:
         arrays = [observation] if mask is None else [observation, mask]
         return [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
 
-    def _count(self) -> None:
-        self.gained_N += self.seen.reward_N
-        self.length_N += ~self.seen.fresh_N
-        for i in np.flatnonzero(self.seen.terminated_N | self.seen.truncated_N):
-            self.recent.append((float(self.gained_N[i]), int(self.length_N[i])))
-            self.gained_N[i], self.length_N[i] = 0.0, 0
-
     def after_step(self) -> None:
         """The network that says what is to come follows, now and then."""
         if self.batches % self.living.target_every == 0:
             self.target.load_state_dict(self.model.state_dict())
 
     def figures(self) -> dict[str, float]:
-        found = {"timesteps": float(self.played), "epsilon": self._epsilon()}
-        if self.recent:
-            found["return"] = float(np.mean([gained for gained, _ in self.recent]))
-            found["episode_length"] = float(np.mean([length for _, length in self.recent]))
-        return found
+        return {"timesteps": float(self.played), "epsilon": self._epsilon(), **self.tally.figures()}
 
     def where(self) -> str:
         return f"batch {self.batches}, after {self.played} steps"
@@ -228,9 +213,7 @@ class Experience:
             "played": self.played,
             "owed": self.owed,
             "greatest": self.greatest,
-            "gained": self.gained_N.tolist(),
-            "length": self.length_N.tolist(),
-            "recent": [list(pair) for pair in self.recent],
+            "tally": self.tally.state(),
             "target": {name: value.clone() for name, value in self.target.state_dict().items()},
             "replay": self.replay.state() if kept else None,
             "tree": tensor_of(self.tree.tree) if kept and self.tree is not None else None,
@@ -241,8 +224,7 @@ class Experience:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.batches, self.played = int(state["batches"]), int(state["played"])
         self.owed, self.greatest = float(state["owed"]), float(state["greatest"])
-        self.gained_N, self.length_N = np.array(state["gained"], float), np.array(state["length"], np.int64)
-        self.recent = deque(((float(gained), int(length)) for gained, length in state["recent"]), maxlen=RECENT)
+        self.tally.load(state["tally"])
         self.target.load_state_dict(state["target"])
         if state["replay"] is None:
             self.owed += self.living.warm_up  # lived through again, by what was learned
@@ -254,4 +236,5 @@ class Experience:
         if begun is None:
             self.seen = Seen(**{name: value.numpy() for name, value in state["seen"].items()})
         else:
-            self.seen, self.gained_N[:], self.length_N[:] = begun, 0.0, 0
+            self.seen = begun
+            self.tally.begin()

@@ -7,7 +7,6 @@ Shapes: T steps, N worlds, R = T * N rows of a rollout, B rows of a batch.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,11 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lamina.data.returns import RewardScale, generalized_advantages
-from lamina.data.worlds import Seen, Worlds
+from lamina.data.worlds import Seen, Tally, Worlds, ended
 from lamina.task import Batch
-
-RECENT = 100
-"""Episodes whose mean return is told."""
 
 
 class Acts(Protocol):
@@ -80,8 +76,7 @@ class Rollouts:
         self.order = torch.empty(0, dtype=torch.int64)
         self.rows: dict[str, Tensor] = {}
         self.scale = RewardScale(worlds.count, playing.gamma)
-        self.gained_N, self.length_N = np.zeros(worlds.count), np.zeros(worlds.count, np.int64)
-        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+        self.tally = Tally(worlds.count)
         self.seen = worlds.reset([mixed_seed(seed, i) for i in range(worlds.count)])
         self.explained = float("nan")
 
@@ -123,15 +118,11 @@ class Rollouts:
             kept["log_probability"].append(self.acts.log_probability(said, action))
             value_TN[t] = said["value"][:, 0].cpu().numpy()
             before, self.seen = self.seen, self.worlds.step(action.cpu().numpy())
-            terminal_TN[t] = self.seen.terminated_N
-            if how.lives and self.seen.lives_N is not None:
-                assert before.lives_N is not None
-                terminal_TN[t] |= (self.seen.lives_N < before.lives_N) & ~self.seen.fresh_N
-            over_N = self.seen.terminated_N | self.seen.truncated_N
-            cut_TN[t] = terminal_TN[t] | over_N
+            terminal_TN[t] = ended(before, self.seen, how.lives)
+            cut_TN[t] = terminal_TN[t] | self.seen.truncated_N
             heeded_TN[t] = ~self.seen.fresh_N
             reward_TN[t] = self._reward(self.seen.reward_N, cut_TN[t])
-            self._count(over_N)
+            self.tally.add(self.seen)
         value_TN[how.steps] = self.model(*self._inputs(self.seen))["value"][:, 0].cpu().numpy()
         advantage_TN = generalized_advantages(reward_TN, value_TN, terminal_TN, cut_TN, how.gamma, how.gae_lambda)
         return_TN = advantage_TN + value_TN[:-1]
@@ -154,14 +145,6 @@ class Rollouts:
             return np.sign(reward_N)
         return self.scale(reward_N, cut_N) if self.playing.scale_rewards else reward_N
 
-    def _count(self, over_N: np.ndarray) -> None:
-        """What the episodes have gained so far, as the environment counts; those that are over are remembered."""
-        self.gained_N += self.seen.reward_N
-        self.length_N += ~self.seen.fresh_N
-        for i in np.flatnonzero(over_N):
-            self.recent.append((float(self.gained_N[i]), int(self.length_N[i])))
-            self.gained_N[i], self.length_N[i] = 0.0, 0
-
     def after_step(self) -> None:
         """After the last step of a rollout, what was seen in it changes how observations are scaled: never in between, or the
         policy would change without a step, and its old probabilities would be wrong."""
@@ -170,10 +153,7 @@ class Rollouts:
 
     def figures(self) -> dict[str, float]:
         """What is worth telling beside the loss."""
-        found: dict[str, float] = {"timesteps": float(self.rollout * self.playing.steps * self.worlds.count)}
-        if self.recent:
-            found["return"] = float(np.mean([gained for gained, _ in self.recent]))
-            found["episode_length"] = float(np.mean([length for _, length in self.recent]))
+        found = {"timesteps": float(self.rollout * self.playing.steps * self.worlds.count), **self.tally.figures()}
         if np.isfinite(self.explained):
             found["explained_variance"] = self.explained
         return found
@@ -188,9 +168,7 @@ class Rollouts:
             "order": self.order,
             "rows": self.rows,
             "scale": self.scale.state(),
-            "gained": self.gained_N.tolist(),
-            "length": self.length_N.tolist(),
-            "recent": [list(pair) for pair in self.recent],
+            "tally": self.tally.state(),
             "worlds": self.worlds.state_dict(),
             "seen": {name: tensor_of(value) for name, value in vars(self.seen).items() if value is not None},
             "scales": {name: value.clone() for name, value in self._scales()},
@@ -201,13 +179,13 @@ class Rollouts:
         self.order = state["order"]
         self.rows = {name: value.to(self.device) for name, value in state["rows"].items()}
         self.scale.load(list(state["scale"]))
-        self.gained_N, self.length_N = np.array(state["gained"], float), np.array(state["length"], np.int64)
-        self.recent = deque(((float(gained), int(length)) for gained, length in state["recent"]), maxlen=RECENT)
+        self.tally.load(state["tally"])
         begun = self.worlds.load_state_dict(state["worlds"])
         if begun is None:
             self.seen = Seen(**{name: value.numpy() for name, value in state["seen"].items()})
         else:
-            self.seen, self.gained_N[:], self.length_N[:] = begun, 0.0, 0
+            self.seen = begun
+            self.tally.begin()
         for name, value in self._scales():
             value.copy_(state["scales"][name])
 

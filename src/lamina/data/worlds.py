@@ -13,6 +13,7 @@ Shapes: N worlds, K choices.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,9 @@ import numpy as np
 
 from lamina.data.world import ALE_FRAMES, World, gymnasium, one_line, opened, spec_of
 from lamina.errors import LaminaError
+
+RECENT = 100
+"""Episodes whose mean return is told."""
 
 
 @dataclass
@@ -41,6 +45,48 @@ class Seen:
     """uint8: which actions are allowed."""
     lives_N: np.ndarray | None = None
     """Where the game counts lives."""
+
+
+def ended(before: Seen, after: Seen, lives: bool) -> np.ndarray:
+    """Where nothing comes after this step (N,): the episode ended, or with `lives`, one was lost."""
+    if not lives or before.lives_N is None or after.lives_N is None:
+        return after.terminated_N
+    return after.terminated_N | ((after.lives_N < before.lives_N) & ~after.fresh_N)
+
+
+class Tally:
+    """What the episodes of N worlds gain, as the environment counts, and the last of those that are over."""
+
+    def __init__(self, count: int) -> None:
+        self.gained_N, self.length_N = np.zeros(count), np.zeros(count, np.int64)
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
+
+    def add(self, seen: Seen) -> None:
+        """One more step."""
+        self.gained_N += seen.reward_N
+        self.length_N += ~seen.fresh_N
+        for i in np.flatnonzero(seen.terminated_N | seen.truncated_N):
+            self.recent.append((float(self.gained_N[i]), int(self.length_N[i])))
+            self.gained_N[i], self.length_N[i] = 0.0, 0
+
+    def begin(self) -> None:
+        """All worlds begin new episodes."""
+        self.gained_N[:], self.length_N[:] = 0.0, 0
+
+    def figures(self) -> dict[str, float]:
+        """Means over the last episodes."""
+        if not self.recent:
+            return {}
+        gained, length = np.mean(self.recent, axis=0).tolist()
+        return {"return": gained, "episode_length": length}
+
+    def state(self) -> dict[str, Any]:
+        recent = [list(pair) for pair in self.recent]
+        return {"gained": self.gained_N.tolist(), "length": self.length_N.tolist(), "recent": recent}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.gained_N, self.length_N = np.array(state["gained"], float), np.array(state["length"], np.int64)
+        self.recent = deque(((float(gained), int(length)) for gained, length in state["recent"]), maxlen=RECENT)
 
 
 class Worlds(Protocol):
@@ -82,7 +128,8 @@ class OneByOne:
     def reset(self, seeds: Sequence[int]) -> Seen:
         self.seeds, self.episode = [int(seed) for seed in seeds], [0] * self.count
         self.over[:] = False
-        return self._seen([self._begin(i) for i in range(self.count)], fresh=np.ones(self.count, bool))
+        everyone = range(self.count)
+        return self._seen(everyone, [self._begin(i) for i in everyone], fresh=np.ones(self.count, bool))
 
     def step(self, action: np.ndarray, rows: Sequence[int] | None = None) -> Seen:
         """One step of all, or of those of `rows`: then as many actions, and as many rows are shown."""
@@ -99,7 +146,7 @@ class OneByOne:
             seen, reward[place], terminated[place], truncated[place] = self._act(i, raw[place])
             shown.append(seen)
             self.over[i] = terminated[place] or truncated[place]
-        return self._seen(shown, fresh, reward, terminated, truncated)
+        return self._seen(rows, shown, fresh, reward, terminated, truncated)
 
     def _begin(self, i: int) -> Any:
         self.taken[i] = []
@@ -129,6 +176,7 @@ class OneByOne:
 
     def _seen(
         self,
+        rows: Sequence[int],
         shown: list[tuple[Any, Any]],
         fresh: np.ndarray,
         reward: np.ndarray | None = None,
@@ -141,8 +189,8 @@ class OneByOne:
         try:
             arrays = self.world.reader.encode(columns)
         except LaminaError as error:
-            row = int(str(error).partition(",")[0].removeprefix("row ")) - 1 if str(error).startswith("row ") else 0
-            raise LaminaError(self._where(row, str(error).partition(", ")[2])) from error
+            named, _, what = str(error).partition(", ")  # "row 3, observation: ..."
+            raise LaminaError(self._where(rows[int(named.removeprefix("row ")) - 1], what)) from error
         none = np.zeros(len(shown), bool)
         return Seen(
             arrays["observation"],

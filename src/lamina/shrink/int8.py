@@ -48,7 +48,6 @@ def quantized(run: Run, data: Data, examples: int, out: Path) -> tuple[Calibrati
     Raises LaminaError where the libraries are missing, or there is nothing to calibrate on.
     """
     expect_libraries()
-    from lamina.answer import answer
     from lamina.export.graph import program_of, write_onnx
     from lamina.export.session import onnx_forward
 
@@ -69,13 +68,13 @@ def quantized(run: Run, data: Data, examples: int, out: Path) -> tuple[Calibrati
             file = Path(folder) / f"{calibration}.onnx"
             try:
                 quantize_onnx(whole, some, file, calibration)
-                figures = answer(task, onnx_forward(file, task), judging)[0]
+                figures = task.evaluate(onnx_forward(file, task), judging)[0]
             except LaminaError:
                 raise
             except Exception as error:  # a way that fails on this network is told, and the others go on
                 tried.append({"calibration": calibration, metric: None, "error": str(error)[:200]})
                 continue
-            tried.append({"calibration": calibration, metric: figures[metric], "loss": figures["loss"]})
+            tried.append({"calibration": calibration, metric: figures[metric], "loss": figures.get("loss", 0.0)})
         done = [row for row in tried if row.get(metric) is not None]
         if not done:
             raise LaminaError(f"--method int8: expected ONNX Runtime to quantize the network; {tried[0]['error']}")

@@ -161,7 +161,7 @@ class PPO(Task):
             world.reader.shape, world.actions.kind, world.actions.sizes, self.width, self.depth, self.scale_observations
         )
 
-    def loss(self, output: Output, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+    def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """Equation 9: the clipped surrogate (equation 7), the value's error, and entropy."""
         import torch
 
@@ -176,7 +176,7 @@ class PPO(Task):
             near_B = before_B + (value_B - before_B).clamp(-self.clip_range, self.clip_range)
             error_B = torch.maximum(error_B, (near_B - batch["return"]).square())
         total_B = 0.5 * self.value_weight * error_B - surrogate_B - self.entropy * acts.entropy(output)
-        return {"loss": (total_B * weight_B, weight_B)}
+        return total_B * weight_B, weight_B
 
     def _acts(self) -> Any:
         from lamina.nn.distributions import distribution
