@@ -12,7 +12,7 @@ import torch
 from lamina.data import rollouts
 from lamina.data.film import filmed, frames_of
 from lamina.data.play import moments, played
-from lamina.data.rollouts import Playing, Rollouts
+from lamina.data.rollouts import Playing, Rollouts, batch_of
 from lamina.data.world import Show, World
 from lamina.data.worlds import Seen, worlds
 from lamina.nn.distributions import distribution
@@ -96,17 +96,13 @@ def test_the_loss_of_a_life_is_an_end_where_that_is_asked(lives: bool, monkeypat
         seen.update(terminal=terminal, cut=cut)
         return np.zeros_like(reward)
 
-    class Even(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
-
-        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"logits": x.new_zeros(len(x), 2), "value": x.new_zeros(len(x), 1)}
+    def even(x: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return noise.argmax(1), noise.new_zeros(len(x)), noise.new_zeros(len(x))
 
     monkeypatch.setattr(rollouts, "generalized_advantages", noted)
     playing = Playing(6, 1, 0.9, 0.9, scale_rewards=False, clip_rewards=True, lives=lives)
-    stream: Any = Rollouts(Even(), None, Lives(), distribution("discrete", [2]), playing, 4, 0, ["observation"])  # type: ignore[arg-type]
+    noise = distribution("discrete", [2]).noise
+    stream: Any = Rollouts(even, noise, batch_of, None, Lives(), playing, 4, 0, ["observation"], torch.device("cpu"))  # type: ignore[arg-type]
     next(stream)
     expected = [False, False, lives, False, True, False]
     assert seen["terminal"][:, 0].tolist() == expected and not seen["terminal"][:, 1].any()

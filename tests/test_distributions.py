@@ -29,8 +29,8 @@ def theirs(kind: str, out: dict[str, torch.Tensor]) -> list[peer.Distribution]:
 
 @pytest.mark.parametrize("kind", ["discrete", "multi-discrete", "continuous"])
 def test_log_probabilities_and_entropies_are_torchs(kind: str) -> None:
-    out, ours = said(kind), distribution(kind, [2, 4] if kind == "multi-discrete" else [6])
-    action = ours.sample(out, torch.Generator().manual_seed(1))
+    out, ours = said(kind), distribution(kind, {"discrete": [6], "multi-discrete": [2, 4], "continuous": [3]}[kind])
+    action = ours.sample(out, ours.noise((len(next(iter(out.values()))),), torch.Generator().manual_seed(1)))
     others = theirs(kind, out)
     parts = action.unbind(1) if kind == "multi-discrete" else [action]
     want = sum(d.log_prob(a) for d, a in zip(others, parts, strict=True))
@@ -40,7 +40,8 @@ def test_log_probabilities_and_entropies_are_torchs(kind: str) -> None:
 
 def test_draws_follow_their_probabilities() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0, -1e9]]).expand(40_000, 4)
-    drawn = distribution("discrete", [4]).sample({"logits": logits}, torch.Generator().manual_seed(0))
+    ours = distribution("discrete", [4])
+    drawn = ours.sample({"logits": logits}, ours.noise((40_000,), torch.Generator().manual_seed(0)))
     shares = torch.bincount(drawn, minlength=4) / len(drawn)
     torch.testing.assert_close(shares, logits[0].softmax(0), atol=0.01, rtol=0)
     rngs = [np.random.default_rng(i) for i in range(4000)]

@@ -97,12 +97,12 @@ def test_an_end_shows_its_last_observation_and_the_next_step_begins_anew(file: P
 
 def test_a_vector_of_gymnasium_says_the_same_of_ends() -> None:
     world = World.of("CartPole-v1", Show())
-    several = worlds(world, 3)
+    several = worlds(world, 4)
     assert isinstance(several, Vectorized)
-    several.reset([1, 2, 3])
-    over = np.zeros(3, bool)
+    several.reset([1, 2, 3, 4])
+    over = np.zeros(4, bool)
     for t in range(200):
-        seen = several.step(np.array([0, 1, t % 2]))
+        seen = several.step(np.array([0, 1, t % 2, 1]))
         assert (seen.fresh_N == over).all()
         assert (seen.reward_N == ~over).all()
         over = seen.terminated_N | seen.truncated_N

@@ -19,9 +19,9 @@ if options.algorithm == "ppo":
         "envs": 8, "rollout": 32, "batch_size": 256, "update_epochs": 20, "gae_lambda": 0.8, "gamma": 0.98, "entropy": 0.0,
         "lr": 1e-3, "scale_rewards": False, "scale_observations": False,
     }  # fmt: skip
-else:
+else:  # theirs learns from 128 batches at once, between which the target network cannot be renewed
     given |= {
-        "envs": 1, "lr": 2.3e-3, "batch_size": 64, "replay": 100_000, "warm_up": 1000, "target_every": 5, "steps_per_update": 2.0,
+        "envs": 1, "lr": 2.3e-3, "batch_size": 64, "replay": 100_000, "warm_up": 1000, "target_every": 128, "steps_per_update": 2.0,
         "exploring": 0.16, "epsilon": 0.04, "width": 256, "double": False,
     }  # fmt: skip
 with tempfile.TemporaryDirectory() as folder:

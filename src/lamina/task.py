@@ -212,6 +212,9 @@ class Task:
     exact: ClassVar[bool] = False
     """True where outputs must not be rounded, whatever is faster: `--precision auto` is float32. An agent compares the
     probability of what it did with what it was at the time."""
+    steady: ClassVar[bool] = False
+    """True where forward and loss compute the same things whatever the values are, with nothing random: on a CPU a training step
+    is captured as one graph, which is worth much where networks are small."""
 
     # Declared. Properties, because many depend on hyperparameters, or on what `prepare` learned.
 
@@ -332,6 +335,12 @@ class Task:
         from lamina.train.recipe import Recipe
 
         return Recipe()
+
+    def epoch(self, data: Data) -> int:
+        """Examples of an epoch. Default: those that are given; an agent makes its own."""
+        from lamina.data.columns import length
+
+        return length(data.train)
 
     def groups(self, model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         """Parameter groups for the optimizers. Default: no weight decay on biases, norms and embeddings."""

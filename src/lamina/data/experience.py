@@ -8,7 +8,6 @@ Shapes: N worlds, B rows of a batch, K actions.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,34 +58,38 @@ class Draws(Protocol):
     def draw(self, generator: torch.Generator) -> None: ...
 
 
-Foresees = Callable[[nn.Module, nn.Module, Sequence[Tensor], Tensor, Tensor], dict[str, Tensor]]
-"""(online network, target network, inputs after the steps, reward (B,), weight (B,)) -> labels of a batch."""
-Errors = Callable[[Mapping[str, Tensor], Batch], Tensor]
-"""(what the network says, batch) -> how wrong each row is (B,)."""
+Answer = Callable[..., Sequence[Tensor]]
 
 
 class Experience:
-    """The Stream of an agent that learns from a replay. Rows are `observation` (and `action_mask`), `action`, the labels that
-    `foresees` makes, and `weight`, which undoes that some steps are drawn more often than others."""
+    """The Stream of an agent that learns from a replay. Rows are `observation` (and `action_mask`), `action`, the `worth` that is
+    foreseen of it, and `weight`, which undoes that some steps are drawn more often than others.
+
+    act: (inputs) -> the best action (N,). foreseen: (reward of n steps (B,), weight of what comes after (B,), inputs then) ->
+    worth (B, ...), by the target network. wrong: (action (B,), worth (B, ...), inputs) -> how wrong each row is (B,).
+    """
 
     safe = True
 
     def __init__(
         self,
         model: nn.Module,
+        target: nn.Module,
+        act: Answer,
+        foreseen: Answer,
+        wrong: Answer,
         world: World,
         worlds: Worlds,
         living: Living,
-        foresees: Foresees,
-        errors: Errors,
         noisy: Sequence[Draws],
         size: int,
         seed: int,
         progress: Callable[[], float],
     ) -> None:
-        self.model, self.world, self.worlds, self.living, self.size = model, world, worlds, living, size
-        self.foresees, self.errors, self.noisy, self.seed, self.progress = foresees, errors, list(noisy), seed, progress
-        self.target = copy.deepcopy(model).requires_grad_(False).eval()
+        self.model, self.target, self.act, self.foreseen, self.wrong = model, target, act, foreseen, wrong
+        self.world, self.worlds, self.living, self.size = world, worlds, living, size
+        self.noisy, self.seed, self.progress = list(noisy), seed, progress
+        self.rng = np.random.default_rng((seed, 1))
         self.names = [spec.name for spec in world.inputs]
         self.device = next(model.parameters()).device
         reader = world.reader
@@ -107,14 +110,14 @@ class Experience:
     def __next__(self) -> Batch:
         how = self.living
         least = max(how.warm_up, (how.n_steps + 2) * self.worlds.count)
-        while self.played < least or not self.replay.heeded[self.replay.ready(how.n_steps)].any():
+        while self.played < least or self.replay.span(how.n_steps)[1] < 2:  # of two in a row, one was heeded
             self._play(1.0)
         self.owed += how.steps_per_update
         while self.owed >= self.worlds.count:
             self._play(self._epsilon())
             self.owed -= self.worlds.count
         self.batches += 1
-        return self._batch(np.random.default_rng((self.seed, self.batches, 1)))
+        return self._batch()
 
     def _epsilon(self) -> float:
         if self.noisy:
@@ -124,15 +127,13 @@ class Experience:
 
     def _play(self, epsilon: float) -> None:
         """One step of all worlds: the best action, or with probability epsilon any."""
-        rng = np.random.default_rng((self.seed, self.played))
-        greedy_N = rng.random(self.worlds.count) >= epsilon
+        greedy_N = self.rng.random(self.worlds.count) >= epsilon
         action_N = np.zeros(self.worlds.count, np.int64)
         if greedy_N.any():
             self._noise(0, self.played)
-            values_NK = self.model(*self._inputs(self.seen.observation, self.seen.mask_NK))["action_values"]
-            action_N = values_NK.argmax(1).cpu().numpy()
+            action_N = self.act(*self._inputs(self.seen.observation, self.seen.mask_NK))[0].cpu().numpy()
         for i in np.flatnonzero(~greedy_N).tolist():
-            action_N[i] = random_action(self.world, rng, self.seen.mask_NK, i)
+            action_N[i] = random_action(self.world, self.rng, self.seen.mask_NK, i)
         before, self.seen = self.seen, self.worlds.step(action_N)
         terminal_N = ended(before, self.seen, self.living.lives)
         reward_N = np.sign(self.seen.reward_N) if self.living.clip_rewards else self.seen.reward_N
@@ -149,19 +150,19 @@ class Experience:
         for i, layer in enumerate(self.noisy):
             layer.draw(generator.manual_seed(mixed_seed(self.seed, *number, i)))
 
-    def _batch(self, rng: np.random.Generator) -> Batch:
+    def _batch(self) -> Batch:
         how, replay = self.living, self.replay
-        at_B, world_B, weight_B = self._drawn(rng)
+        at_B, world_B, weight_B = self._drawn(self.rng)
         worth_B, later_B, discount_B = replay.followed(at_B, world_B, how.n_steps, how.gamma)
         worth, discount = (torch.from_numpy(x.astype(np.float32)).to(self.device) for x in (worth_B, discount_B))
         self._noise(1, self.batches)
-        labels = self.foresees(self.model, self.target, self._seen(later_B, world_B), worth, discount)
         before = self._seen(at_B, world_B)
-        batch = dict(zip(self.names, before, strict=True)) | labels
+        batch = dict(zip(self.names, before, strict=True))
+        (batch["worth"],) = self.foreseen(worth, discount, *self._seen(later_B, world_B))
         batch["action"] = torch.from_numpy(replay.action[at_B, world_B]).to(self.device)
         batch["weight"] = torch.from_numpy(weight_B.astype(np.float32)).to(self.device)
         if self.tree is not None:
-            wrong_B = self.errors(self.model(*before), batch).abs().double().cpu().numpy()
+            wrong_B = self.wrong(batch["action"], batch["worth"], *before)[0].double().cpu().numpy()
             priority_B = (wrong_B + LEAST_PRIORITY) ** how.priority
             self.greatest = max(self.greatest, float(priority_B.max()))
             self.tree.put(at_B * self.worlds.count + world_B, priority_B)
@@ -174,12 +175,12 @@ class Experience:
             at_B, world_B = replay.draw(rng, self.size, self.living.n_steps)
             return at_B, world_B, np.ones(self.size)
         found = np.empty(0, np.int64)
-        ready = np.zeros(replay.places, bool)
-        ready[replay.ready(self.living.n_steps)] = True
+        first, count = replay.span(self.living.n_steps)
         while len(found) < self.size:
             shares = (np.arange(2 * self.size) + rng.random(2 * self.size)) / (2 * self.size)
             leaves = self.tree.find(rng.permutation(shares))
-            found = np.concatenate([found, leaves[ready[leaves // self.worlds.count]]])
+            known = (leaves // self.worlds.count - first) % replay.places < count
+            found = np.concatenate([found, leaves[known]])
         found = found[: self.size]
         held = min(replay.written, replay.places) * self.worlds.count
         probability_B = self.tree.tree[found + self.tree.first] / self.tree.total
@@ -213,6 +214,7 @@ class Experience:
             "played": self.played,
             "owed": self.owed,
             "greatest": self.greatest,
+            "rng": self.rng.bit_generator.state,
             "tally": self.tally.state(),
             "target": {name: value.clone() for name, value in self.target.state_dict().items()},
             "replay": self.replay.state() if kept else None,
@@ -224,6 +226,7 @@ class Experience:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.batches, self.played = int(state["batches"]), int(state["played"])
         self.owed, self.greatest = float(state["owed"]), float(state["greatest"])
+        self.rng.bit_generator.state = state["rng"]
         self.tally.load(state["tally"])
         self.target.load_state_dict(state["target"])
         if state["replay"] is None:

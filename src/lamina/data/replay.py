@@ -43,18 +43,18 @@ class Replay:
         self.heeded[place] = ~after.fresh_N
         self.written += 1
 
-    def ready(self, steps: int) -> np.ndarray:
-        """The places (P,) whose next `steps` are all written."""
+    def span(self, steps: int) -> tuple[int, int]:
+        """The places whose next `steps` are all written: the first, and how many follow it, round the end."""
         first = max(self.written - self.places, 0)
-        return np.arange(first, self.written - steps) % self.places
+        return first % self.places, max(self.written - steps - first, 0)
 
     def draw(self, rng: np.random.Generator, count: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Places and worlds (B,), each step that counts as probable as any other."""
-        places = self.ready(steps)
+        first, held = self.span(steps)
         at, world = np.empty(0, np.int64), np.empty(0, np.int64)
         while len(at) < count:  # those at which a world began anew are thrown back
-            drawn = rng.integers(len(places) * self.worlds, size=2 * count)
-            place, which = places[drawn // self.worlds], drawn % self.worlds
+            drawn = rng.integers(held * self.worlds, size=2 * count)
+            place, which = (first + drawn // self.worlds) % self.places, drawn % self.worlds
             good = self.heeded[place, which]
             at, world = np.concatenate([at, place[good]]), np.concatenate([world, which[good]])
         return at[:count], world[:count]

@@ -7,24 +7,26 @@ Shapes: T steps, N worlds, R = T * N rows of a rollout, B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamina.data.returns import RewardScale, generalized_advantages
 from lamina.data.worlds import Seen, Tally, Worlds, ended
 from lamina.task import Batch
 
-
-class Acts(Protocol):
-    """A distribution over actions: `nn/distributions.py`."""
-
-    def sample(self, said: Mapping[str, Tensor], generator: torch.Generator) -> Tensor: ...
-    def log_probability(self, said: Mapping[str, Tensor], action: Tensor) -> Tensor: ...
+NUMBERS = ("log_probability", "value_before", "advantage", "return", "weight")
+"""The columns of a batch that are one number a row."""
+Act = Callable[..., Sequence[Tensor]]
+"""(inputs of the model, noise) -> action, its log probability (N,), what the judge expects (N,)."""
+Noise = Callable[[Sequence[int], torch.Generator], Tensor]
+"""(sizes, generator) -> what chance adds at each of so many places."""
+Gather = Callable[..., tuple[Tensor, ...]]
+"""`batch_of`."""
 
 
 class Scales(Protocol):
@@ -59,18 +61,19 @@ class Rollouts:
 
     def __init__(
         self,
-        model: nn.Module,
+        act: Act,
+        noise: Noise,
+        gather: Gather,
         scales: Scales | None,
         worlds: Worlds,
-        acts: Acts,
         playing: Playing,
         size: int,
         seed: int,
         names: Sequence[str],
+        device: torch.device,
     ) -> None:
-        self.model, self.scales, self.worlds, self.acts, self.playing = model, scales, worlds, acts, playing
-        self.size, self.seed, self.names = size, seed, tuple(names)
-        self.device = next(model.parameters()).device
+        self.act, self.noise, self.gather, self.scales, self.worlds, self.playing = act, noise, gather, scales, worlds, playing
+        self.size, self.seed, self.names, self.device = size, seed, tuple(names), device
         self.rollout = 0
         self.position = 0
         self.order = torch.empty(0, dtype=torch.int64)
@@ -95,9 +98,9 @@ class Rollouts:
             self.order, self.position = torch.cat(orders), 0
         rows = self.order[self.position : self.position + self.size]
         self.position += self.size
-        batch = {name: column.index_select(0, rows.to(column.device)) for name, column in self.rows.items()}
-        batch["advantage"] = standardized(batch["advantage"], batch["weight"])
-        return batch
+        names = [name for name in self.rows if name != "numbers"]
+        columns = self.gather(rows.to(self.device), self.rows["numbers"], *(self.rows[name] for name in names))
+        return dict(zip((*NUMBERS, *names), columns, strict=True))
 
     @torch.no_grad()
     def _play(self) -> None:
@@ -105,36 +108,32 @@ class Rollouts:
         how, count = self.playing, self.worlds.count
         generator = torch.Generator(self.device).manual_seed(mixed_seed(self.seed, self.rollout))
         self.rollout += 1
-        kept: dict[str, list[Any]] = {name: [] for name in (*self.names, "action", "log_probability")}
+        kept: dict[str, list[Any]] = {name: [] for name in (*self.names, "action")}
+        log_probability_TN = np.empty((how.steps, count), np.float32)
         reward_TN, value_TN = np.empty((how.steps, count)), np.empty((how.steps + 1, count))
         terminal_TN, cut_TN, heeded_TN = (np.empty((how.steps, count), bool) for _ in range(3))
+        noise_TN = self.noise((how.steps + 1, count), generator)
         for t in range(how.steps):
             inputs = self._inputs(self.seen)
-            said = self.model(*inputs)
-            action = self.acts.sample(said, generator)
+            action, log_probability_N, value_N = self.act(*inputs, noise_TN[t])
             for name, value in zip(self.names, inputs, strict=True):
                 kept[name].append(value)
             kept["action"].append(action)
-            kept["log_probability"].append(self.acts.log_probability(said, action))
-            value_TN[t] = said["value"][:, 0].cpu().numpy()
+            log_probability_TN[t] = log_probability_N.cpu().numpy()
+            value_TN[t] = value_N.cpu().numpy()
             before, self.seen = self.seen, self.worlds.step(action.cpu().numpy())
             terminal_TN[t] = ended(before, self.seen, how.lives)
             cut_TN[t] = terminal_TN[t] | self.seen.truncated_N
             heeded_TN[t] = ~self.seen.fresh_N
             reward_TN[t] = self._reward(self.seen.reward_N, cut_TN[t])
             self.tally.add(self.seen)
-        value_TN[how.steps] = self.model(*self._inputs(self.seen))["value"][:, 0].cpu().numpy()
+        value_TN[how.steps] = self.act(*self._inputs(self.seen), noise_TN[-1])[2].cpu().numpy()
         advantage_TN = generalized_advantages(reward_TN, value_TN, terminal_TN, cut_TN, how.gamma, how.gae_lambda)
         return_TN = advantage_TN + value_TN[:-1]
         self.explained = explained_variance(value_TN[:-1][heeded_TN], return_TN[heeded_TN])
         self.rows = {name: torch.stack(values).flatten(0, 1) for name, values in kept.items()}
-        for name, array in (
-            ("value_before", value_TN[:-1]),
-            ("advantage", advantage_TN),
-            ("return", return_TN),
-            ("weight", heeded_TN),
-        ):
-            self.rows[name] = torch.from_numpy(array.reshape(-1).astype(np.float32)).to(self.device)
+        numbers = [log_probability_TN, value_TN[:-1], advantage_TN, return_TN, heeded_TN]
+        self.rows["numbers"] = torch.from_numpy(np.stack(numbers).reshape(len(NUMBERS), -1).astype(np.float32)).to(self.device)
 
     def _inputs(self, seen: Seen) -> list[Tensor]:
         arrays = [seen.observation] if seen.mask_NK is None else [seen.observation, seen.mask_NK]
@@ -195,6 +194,13 @@ class Rollouts:
 
 def tensor_of(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array).copy())
+
+
+def batch_of(rows_B: Tensor, number_NR: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+    """NUMBERS at `rows`, advantages of mean 0 and deviation 1 among them, and the other columns there."""
+    log_probability_B, before_B, advantage_B, return_B, weight_B = number_NR.index_select(1, rows_B).unbind(0)
+    numbers = log_probability_B, before_B, standardized(advantage_B, weight_B), return_B, weight_B
+    return *numbers, *(column.index_select(0, rows_B) for column in columns)
 
 
 def standardized(advantage_B: Tensor, weight_B: Tensor) -> Tensor:

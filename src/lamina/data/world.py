@@ -176,7 +176,7 @@ def opened(environment: str, show: Show, pictures: bool = False) -> Any:
     if not is_class(environment):
         try:
             env = gym.make(environment, disable_env_checker=True, **render, **limit)
-        except gym.error.DependencyNotInstalled as error:
+        except (gym.error.DependencyNotInstalled, ImportError) as error:
             raise LaminaError(f"data: {environment} cannot be opened: {one_line(error)}") from error
         except gym.error.Error as error:
             raise LaminaError(f"data: expected the id of an environment, or FILE.py:Class; {one_line(error)}") from error

@@ -23,6 +23,9 @@ import numpy as np
 from lamina.data.world import ALE_FRAMES, World, gymnasium, one_line, opened, spec_of
 from lamina.errors import LaminaError
 
+WORTH_ARRAYS = 4
+"""Worlds from which on arrays of all are faster than one after another: CartPole took 105 against 64 microseconds a step of 4,
+48 against 66 of 2."""
 RECENT = 100
 """Episodes whose mean return is told."""
 
@@ -108,7 +111,8 @@ def worlds(world: World, count: int, exact: bool = False) -> Worlds:
         return Atari(world, count)
     found = spec_of(world.environment)
     entry = str(getattr(found, "vector_entry_point", None) or "")
-    if entry and "phys2d" not in entry and not exact and world.show.time_limit is None:  # those want another framework
+    known = entry and "phys2d" not in entry and world.show.time_limit is None  # those want another framework
+    if known and not exact and count >= WORTH_ARRAYS:
         return Vectorized(world, count)
     return OneByOne(world, count)
 

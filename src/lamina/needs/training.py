@@ -33,7 +33,7 @@ def recipe_for(run: Run, data: Data) -> tuple[Recipe, int]:
     recipe = dataclasses.replace(recipe, **settled)
     if recipe.minutes is not None:
         recipe = dataclasses.replace(recipe, minutes=None, steps=int(run.info["plan"]["steps"]))
-    return recipe, steps_of(recipe, data)
+    return recipe, steps_of(run.task, recipe, data)
 
 
 @undisturbed()

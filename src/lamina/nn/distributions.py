@@ -16,9 +16,13 @@ from torch import Tensor
 
 
 class Distribution(Protocol):
-    """Reads the outputs of a policy. Every answer is (B,) but for `sample`."""
+    """Reads the outputs of a policy. Every answer is (B,) but for `noise` and `sample`."""
 
-    def sample(self, said: Mapping[str, Tensor], generator: torch.Generator) -> Tensor: ...
+    def noise(self, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+        """What `sample` needs of chance, for every place of (*sizes,): (*sizes, ...), on the generator's device."""
+        ...
+
+    def sample(self, said: Mapping[str, Tensor], noise: Tensor) -> Tensor: ...
     def log_probability(self, said: Mapping[str, Tensor], action: Tensor) -> Tensor: ...
     def entropy(self, said: Mapping[str, Tensor]) -> Tensor: ...
 
@@ -26,8 +30,14 @@ class Distribution(Protocol):
 class Categorical:
     """One of K: `logits` (B, K)."""
 
-    def sample(self, said: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        return gumbel_max(said["logits"], generator)
+    def __init__(self, choices: int) -> None:
+        self.choices = choices
+
+    def noise(self, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+        return gumbel_noise((*sizes, self.choices), generator)
+
+    def sample(self, said: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        return (said["logits"] + noise).argmax(1)
 
     def log_probability(self, said: Mapping[str, Tensor], action: Tensor) -> Tensor:
         return said["logits"].log_softmax(1).gather(1, action.unsqueeze(1)).squeeze(1)
@@ -42,8 +52,12 @@ class MultiCategorical:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = list(sizes)
 
-    def sample(self, said: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        return torch.stack([gumbel_max(part, generator) for part in self.apart(said)], 1)
+    def noise(self, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+        return gumbel_noise((*sizes, sum(self.sizes)), generator)
+
+    def sample(self, said: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        parts = zip(self.apart(said), noise.split(self.sizes, 1), strict=True)
+        return torch.stack([(part + its_noise).argmax(1) for part, its_noise in parts], 1)
 
     def log_probability(self, said: Mapping[str, Tensor], action: Tensor) -> Tensor:
         chosen = [p.log_softmax(1).gather(1, action[:, i : i + 1]) for i, p in enumerate(self.apart(said))]
@@ -59,9 +73,14 @@ class MultiCategorical:
 class DiagonalNormal:
     """Numbers around `mean` (B, A), each with its own spread, of which `log_std` (B, A) is the logarithm."""
 
-    def sample(self, said: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        noise_BA = torch.empty_like(said["mean"]).normal_(generator=generator)
-        return said["mean"] + said["log_std"].exp() * noise_BA
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def noise(self, sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+        return torch.empty((*sizes, self.width), device=generator.device).normal_(generator=generator)
+
+    def sample(self, said: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        return said["mean"] + said["log_std"].exp() * noise
 
     def log_probability(self, said: Mapping[str, Tensor], action: Tensor) -> Tensor:
         away_BA = (action - said["mean"]) * torch.exp(-said["log_std"])
@@ -74,14 +93,13 @@ class DiagonalNormal:
 def distribution(kind: str, sizes: Sequence[int]) -> Distribution:
     """That of a kind of actions: `discrete`, `multi-discrete` or `continuous`."""
     if kind == "discrete":
-        return Categorical()
-    return MultiCategorical(sizes) if kind == "multi-discrete" else DiagonalNormal()
+        return Categorical(sizes[0])
+    return MultiCategorical(sizes) if kind == "multi-discrete" else DiagonalNormal(sizes[0])
 
 
-def gumbel_max(logits_BK: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw from softmax(logits), (B,): the greatest after noise of Gumbel's distribution is added (Gumbel 1954)."""
-    noise_BK = torch.empty_like(logits_BK).exponential_(generator=generator)
-    return (logits_BK - noise_BK.log()).argmax(1)
+def gumbel_noise(sizes: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Noise of Gumbel's distribution: the greatest of logits + noise is a draw from softmax(logits) (Gumbel 1954)."""
+    return -torch.empty(*sizes, device=generator.device).exponential_(generator=generator).log()
 
 
 def entropy_of(logits_BK: Tensor) -> Tensor:

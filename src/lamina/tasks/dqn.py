@@ -10,6 +10,7 @@ Shapes: B examples, K actions, Z atoms.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,7 @@ class DQN(Task):
     about: ClassVar[str] = "what is observed -> what each action is worth, learned by playing"
     acts: ClassVar[bool] = True
     exact: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("a gymnasium id", "an Atari game (ALE/Pong-v5)", "FILE.py:Class", "module:Class")
 
     @property
@@ -195,20 +197,22 @@ class DQN(Task):
             return -(batch["worth"] * atoms_BZ).sum(1)
         return quantile_errors(atoms_BZ, batch["worth"])
 
-    def _foresees(self, model: nn.Module, target: nn.Module, after: Sequence[Tensor], worth_B: Tensor, weight_B: Tensor) -> Batch:
-        """What the steps were worth: what came, and the discounted worth of what the target network says of the best action."""
+    def _foreseen(
+        self, model: nn.Module, target: nn.Module, after: Sequence[Tensor], worth_B: Tensor, weight_B: Tensor
+    ) -> Tensor:
+        """What steps were worth: what came, and the discounted worth of what the target network says of the best action."""
         from lamina.nn.distributions import projected
 
         later = target(*after)
         chooser = model(*after) if self.double else later
         best_B = chooser["action_values"].argmax(1)
         if self.distribution == "none":
-            return {"worth": worth_B + weight_B * later["action_values"].gather(1, best_B.unsqueeze(1)).squeeze(1)}
+            return worth_B + weight_B * later["action_values"].gather(1, best_B.unsqueeze(1)).squeeze(1)
         atoms_BZ = later["atoms"].take_along_dim(best_B[:, None, None], 1).squeeze(1)
         if self.distribution == "quantile":
-            return {"worth": worth_B.unsqueeze(1) + weight_B.unsqueeze(1) * atoms_BZ}
+            return worth_B.unsqueeze(1) + weight_B.unsqueeze(1) * atoms_BZ
         support: Any = target.support
-        return {"worth": projected(worth_B.unsqueeze(1) + weight_B.unsqueeze(1) * support, atoms_BZ.exp(), support)}
+        return projected(worth_B.unsqueeze(1) + weight_B.unsqueeze(1) * support, atoms_BZ.exp(), support)
 
     def target(self, forward: Forward, batch: Batch, which: int = 0) -> Batch:
         """The `which`-th best action, and what the model says that it is worth."""
@@ -249,6 +253,7 @@ class DQN(Task):
         """What the agent lives through."""
         from lamina.data.experience import Experience, Living
         from lamina.data.worlds import worlds
+        from lamina.nn.captured import Captured
         from lamina.nn.noisy_linear import NoisyLinear
 
         world = self.known
@@ -257,10 +262,20 @@ class DQN(Task):
             self.replay, self.warm_up, self.steps_per_update, self.epsilon, self.exploring, self.n_steps, self.gamma,
             self.target_every, self.priority, clips, lives,
         )  # fmt: skip
+        target = copy.deepcopy(model).requires_grad_(False).eval()
+
+        def act(*inputs: Tensor) -> tuple[Tensor]:
+            return (model(*inputs)["action_values"].argmax(1),)
+
+        def foreseen(worth_B: Tensor, weight_B: Tensor, *after: Tensor) -> tuple[Tensor]:
+            return (self._foreseen(model, target, after, worth_B, weight_B),)
+
+        def wrong(action_B: Tensor, worth: Tensor, *before: Tensor) -> tuple[Tensor]:
+            return (self._errors(model(*before), {"action": action_B, "worth": worth}).abs(),)
+
+        asked = Captured(act, [model]), Captured(foreseen, [model, target]), Captured(wrong, [model])
         noisy = [module for module in model.modules() if isinstance(module, NoisyLinear)]
-        return Experience(
-            model, world, worlds(world, self.envs), living, self._foresees, self._errors, noisy, size, seed, progress
-        )
+        return Experience(model, target, *asked, world, worlds(world, self.envs), living, noisy, size, seed, progress)
 
     def _policy(self, forward: Forward) -> Policy:
         """The best action."""

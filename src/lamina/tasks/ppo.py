@@ -70,6 +70,7 @@ class PPO(Task):
     about: ClassVar[str] = "what is observed -> an action, learned by playing (policy gradient)"
     acts: ClassVar[bool] = True
     exact: ClassVar[bool] = True
+    steady: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("a gymnasium id", "an Atari game (ALE/Pong-v5)", "FILE.py:Class", "module:Class")
 
     @property
@@ -218,15 +219,16 @@ class PPO(Task):
         """Adam at 3e-4, falling to nothing; batches of 256; of pictures 2.5e-4."""
         from lamina.train.recipe import Recipe
 
-        pictures = self.known.pictures
-        timesteps = self.timesteps or (2_000_000 if pictures else 500_000)
-        size = 256
-        a_rollout = self.envs * self.rollout
-        steps = math.ceil(timesteps / a_rollout) * self._epochs() * max(a_rollout // size, 1)
         return Recipe(
-            optimizer="adamw", lr=2.5e-4 if pictures else 3e-4, weight_decay=0.0, schedule="linear", warmup=0.0, clip=0.5,
-            epochs=None, steps=steps, batch_size=size, evaluations=10,
+            optimizer="adamw", lr=2.5e-4 if self.known.pictures else 3e-4, weight_decay=0.0, schedule="linear", warmup=0.0,
+            clip=0.5, epochs=1, batch_size=min(256, self.envs * self.rollout), evaluations=10,
         )  # fmt: skip
+
+    def epoch(self, data: Data) -> int:
+        """Rows of all rollouts, as often as each is learned from."""
+        timesteps = self.timesteps or (2_000_000 if self.known.pictures else 500_000)
+        a_rollout = self.envs * self.rollout
+        return math.ceil(timesteps / a_rollout) * a_rollout * self._epochs()
 
     def _epochs(self) -> int:
         return self.update_epochs or (4 if self.known.pictures else 10)
@@ -235,10 +237,13 @@ class PPO(Task):
         """The agent's own play, as it goes."""
         import torch
 
-        from lamina.data.rollouts import Playing, Rollouts
+        from lamina.data.rollouts import Playing, Rollouts, batch_of
         from lamina.data.worlds import worlds
+        from lamina.nn.captured import Captured
+        from lamina.train.options import expect
 
-        world = self.known
+        expect("batch-size", size, size <= self.envs * self.rollout, f"at most a rollout, {self.envs * self.rollout} steps")
+        world, acts = self.known, self._acts()
         atari = bool(world.game)
         clips, lives = (atari if value is None else value for value in (self.clip_rewards, self.lives))
         playing = Playing(
@@ -248,8 +253,17 @@ class PPO(Task):
         if self.scale_observations and not world.pictures:
             scales = model.norm
             scales.update(torch.from_numpy(world.reader.encode(columns)["observation"]).to(scales.mean.device))
-        names = [spec.name for spec in self.inputs]
-        return Rollouts(model, scales, worlds(world, self.envs), self._acts(), playing, size, seed, names)
+
+        def act(*inputs_and_noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            *inputs, noise = inputs_and_noise
+            said = model(*inputs)
+            action = acts.sample(said, noise)
+            return action, acts.log_probability(said, action), said["value"][:, 0]
+
+        return Rollouts(
+            Captured(act, [model]), acts.noise, Captured(batch_of), scales, worlds(world, self.envs), playing, size, seed,
+            [spec.name for spec in self.inputs], next(model.parameters()).device,
+        )  # fmt: skip
 
     def _policy(self, forward: Forward) -> Policy:
         import torch

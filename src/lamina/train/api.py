@@ -191,7 +191,7 @@ def learned(
         return task.briefly().evaluate(forward, valid_part)[0] if length(valid_part) else {}
 
     if plan is None:
-        plan = budget.plan() if budget else Plan.of(steps_of(recipe, data))
+        plan = budget.plan() if budget else Plan.of(steps_of(task, recipe, data))
     compiled = run.info.get("compiled", options.compile == "on")  # a resumed run computes as it did
     if options.compile == "auto" and "compiled" not in run.info and device.type == "cuda":
         compiled = compile_pays(spare(recipe), plan)
@@ -291,12 +291,12 @@ def settled(recipe: Recipe, data: Data, spare: Any, voice: Voice) -> Recipe:
     return recipe
 
 
-def steps_of(recipe: Recipe, data: Data) -> int:
+def steps_of(task: Task, recipe: Recipe, data: Data) -> int:
     """Optimizer steps: as given, or epochs times the steps of one."""
     if recipe.steps is not None:
         return recipe.steps
     assert isinstance(recipe.batch_size, int) and recipe.epochs is not None  # settled, and checked
-    count = length(data.train)
+    count = task.epoch(data)
     an_epoch = max(1, count // min(recipe.batch_size, count)) / recipe.accumulate
     return max(1, round(an_epoch * recipe.epochs))
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lamina.answer import to_device
 from lamina.errors import LaminaError, MachineFault
+from lamina.nn.captured import Captured
 from lamina.run import forward_of, load_tensors, named_tensors
 from lamina.task import Batch, Forward, Output, Stream, Task
 from lamina.train.adversary import Adversary
@@ -55,33 +56,45 @@ class Learner:
     """Steps left out because their loss or gradient was not a number."""
     skipped_in_row: int = 0
 
+    def __post_init__(self) -> None:
+        plain = self.forward is self.model and self.precision == "float32" and self.adversary is None and self.lesson is None
+        plain = plain and self.recipe.accumulate == 1 and self.recipe.sam == 0
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.statistics = list(self.model.buffers())
+        self.graph = Captured(self.whole, [self.model]) if plain and self.task.steady else None
+        self.names: list[str] = []
+
     def step(self, number: int, progress: float) -> tuple[float, float]:
         """One optimizer step. Returns the loss a counted item, and the gradient's norm before clipping.
 
         Where either is not a number nothing is learned: weights, averages and batch statistics stay as they were.
         """
         set_rates(self.optimizers, factor(self.recipe, progress))
-        statistics = list(self.model.buffers())
-        before = [b.clone() for b in statistics]
-        loss = self.gradient(number)
-        parameters = [p for group in self.groups() for p in group["params"] if p.grad is not None]
-        norm = float(nn.utils.get_total_norm([p.grad for p in parameters])) if parameters else 0.0
+        before = [b.clone() for b in self.statistics]
+        loss, norm = self.clipped(number) if self.graph is None else self.captured(number)
         if math.isfinite(loss) and math.isfinite(norm):
-            if self.recipe.clip is not None and norm > self.recipe.clip:
-                torch._foreach_mul_([p.grad for p in parameters], self.recipe.clip / norm)
             for optimizer in self.optimizers:
                 optimizer.step()
             if self.average is not None:
                 self.average.update(self.model)
             self.skipped_in_row = 0
         else:
-            for buffer, value in zip(statistics, before, strict=True):
+            for buffer, value in zip(self.statistics, before, strict=True):
                 buffer.copy_(value)
             self.skipped += 1
             self.skipped_in_row += 1
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        for weight in self.weights:
+            weight.grad = None
         self.stream.after_step()
+        return loss, norm
+
+    def clipped(self, number: int) -> tuple[float, float]:
+        """The loss, and the norm of its gradient before that is clipped."""
+        loss = self.gradient(number)
+        gradients = [p.grad for p in self.weights if p.grad is not None]
+        norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        if self.recipe.clip is not None and math.isfinite(norm) and norm > self.recipe.clip:
+            torch._foreach_mul_(gradients, self.recipe.clip / norm)
         return loss, norm
 
     def gradient(self, number: int) -> float:
@@ -106,6 +119,29 @@ class Learner:
                 loss.backward()
             value += float(loss.detach())
         return value
+
+    def captured(self, number: int) -> tuple[float, float]:
+        """As `clipped`, by one graph."""
+        assert self.graph is not None
+        batch = self.batch(number, 0)
+        self.names = sorted(batch)
+        loss, norm, *gradients = self.graph(*(batch[name] for name in self.names))
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient
+        return float(loss), float(norm)
+
+    def whole(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Of a batch, as `names` has it: the loss, the norm of its gradient, and the gradient of every weight, clipped, and laid
+        out as the weight is: zeros where a weight is not used."""
+        terms = self.terms(dict(zip(self.names, tensors, strict=True)))
+        loss = sum_of(total.sum() / count.sum().clamp(min=1e-12) for total, count in terms.values())
+        weights = [p for p in self.model.parameters() if p.requires_grad]  # as they stand in while the graph is made
+        gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
+        norm = nn.utils.get_total_norm(gradients)
+        if self.recipe.clip is not None:
+            gradients = torch._foreach_mul(gradients, (self.recipe.clip / norm).clamp(max=1.0))
+        laid = [g if g.stride() == w.stride() else torch.empty_like(w).copy_(g) for w, g in zip(weights, gradients, strict=True)]
+        return loss, norm, *laid
 
     @torch.no_grad()
     def sharpen(self, number: int, batches: list[Batch], denominators: dict[str, Tensor] | None) -> None:

@@ -80,7 +80,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def default_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Two groups: weights of layers, which decay, and biases, norms, embeddings and tokens, which do not.
+    """Two groups: weights of layers, which decay, and biases, norms, embeddings and tokens, which do not; one where nothing does.
 
     With `muon`, hidden matrices go to Muon and everything else, the last layer included, to AdamW at a hundredth of
     Muon's rate.
@@ -92,6 +92,8 @@ def default_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     for parameter in model.parameters():
         if parameter.requires_grad:
             (decayed if id(parameter) in weights else others).append(parameter)
+    if recipe.optimizer != "muon" and recipe.weight_decay == 0:
+        return [{"params": [p for p in model.parameters() if p.requires_grad], "weight_decay": 0.0}]
     if recipe.optimizer != "muon":
         return [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     last = layers[-1].weight if layers else None

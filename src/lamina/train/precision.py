@@ -119,11 +119,18 @@ def tune_allocator() -> None:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Afterwards the caller's threads and random numbers go on as if nothing had happened."""
+    """Afterwards the caller's threads and random numbers go on as if nothing had happened.
+
+    Within, numbers too small for float32's full precision are zero: the moments of a weight that no longer learns fade through
+    them, and a processor computes with them tens of times slower.
+    """
     threads, state = torch.get_num_threads(), torch.get_rng_state()
+    flushed = not bool(torch.tensor([1e-40]).mul(1.0).any())
+    torch.set_flush_denormal(True)
     try:
         yield
     finally:
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
 

@@ -1,0 +1,138 @@
+"""A function of tensors as one graph: what it computes is written down once, and from then on run by TorchScript's interpreter.
+
+Where networks are small, most of a step is Python, modules and autograd between one operation and the next; in the graph none of
+them is left, and gradients are operations like any other (`torch.fx.experimental.proxy_tensor.make_fx`). The kernels are the same
+ones. What is written down is what was done at the first call, so the first two calls of each kind are compared with the function
+itself, and a function that the graph does not repeat is called as it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+KINDS = 4
+"""Kinds of arguments (shapes, types) that a graph is made for; of others, the function is called."""
+COMPARED = 2
+"""Calls of each kind that are compared with the function."""
+RELATIVE, ABSOLUTE = 1e-3, 1e-5
+
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+class Captured:
+    """`function(*tensors)` -> tensors, faster. It may ask `modules`, whose weights are those of the time of each call,
+    and take gradients of them; it draws nothing at random, and does the same whatever the values are.
+
+    On a GPU it is the function itself.
+    """
+
+    def __init__(self, function: Function, modules: Sequence[nn.Module] = ()) -> None:
+        self.holder = Holder(function, modules)
+        self.graphs: dict[Any, Graph | None] = {}
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        kind = tuple((t.shape, t.dtype) for t in tensors), self.holder.modes()
+        if kind not in self.graphs:
+            capturable = len(self.graphs) < KINDS and all(t.device.type == "cpu" for t in tensors)
+            self.graphs[kind] = graph_of(self.holder, tensors) if capturable else None
+        graph = self.graphs[kind]
+        if graph is None:
+            return self.holder(*tensors)
+        if graph.compared < COMPARED:
+            said = graph.beside(self.holder, tensors)
+            if said is None:
+                self.graphs[kind] = None
+                return self.holder(*tensors)
+            return said
+        return graph(*tensors)
+
+
+class Holder(nn.Module):
+    """A function as a module whose weights are those of the modules that it asks."""
+
+    def __init__(self, function: Function, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.function = function
+        self.modules_asked = nn.ModuleList(modules)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return self.function(*tensors)
+
+    def modes(self) -> tuple[bool, ...]:
+        return tuple(module.training for module in self.modules_asked)
+
+
+class Graph:
+    """One graph, and the places where its weights stand."""
+
+    def __init__(self, script: Any, places: list[tuple[dict[str, Any], str]], buffers: list[tuple[dict[str, Any], str]]) -> None:
+        self.script, self.places, self.buffers = script, places, buffers
+        self.compared = 0
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return self.script.forward(*[owner[name] for owner, name in self.places], *tensors)
+
+    def beside(self, function: nn.Module, tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+        """What the graph says; None where the function says or does something else, and all is as it was before."""
+        buffers = [owner[name] for owner, name in self.buffers]
+        before = [b.clone() for b in buffers]
+        expected = [t.detach() for t in function(*tensors)] + [b.clone() for b in buffers]
+        restore(buffers, before)
+        said = self(*tensors)
+        if not all(torch.allclose(a, b, RELATIVE, ABSOLUTE, True) for a, b in zip([*said, *buffers], expected, strict=True)):
+            restore(buffers, before)
+            return None
+        self.compared += 1
+        return said
+
+
+@torch.no_grad()
+def restore(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)
+
+
+def graph_of(holder: Holder, tensors: Sequence[Tensor]) -> Graph | None:
+    """The graph of a call; None where it has none, such as where a branch depends on a value."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    weights, buffers = places_of(holder, "_parameters"), places_of(holder, "_buffers")
+    names = [name for name, _, _ in (*weights, *buffers)]
+    places = [(owner, key) for _, owner, key in (*weights, *buffers)]
+    values = [owner[key] for owner, key in places]
+    changing = [(owner, key) for _, owner, key in buffers]
+    kept = [owner[key].clone() for owner, key in changing]
+
+    def called(*flat: Tensor) -> tuple[Tensor, ...]:
+        return torch.func.functional_call(holder, dict(zip(names, flat, strict=False)), flat[len(names) :])
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TorchScript tells of its successors at every call
+            made = make_fx(called)(*values, *tensors)
+            made.graph.eliminate_dead_code()
+            made.recompile()
+            with torch.no_grad():
+                script = torch.jit.trace(made, (*[v.detach() for v in values], *tensors), check_trace=False)
+    except Exception:  # whatever a function does that no graph can: it is called as it is
+        return None
+    finally:
+        restore([owner[key] for owner, key in changing], kept)
+    return Graph(script, places, changing)
+
+
+def places_of(holder: nn.Module, kind: str) -> list[tuple[str, dict[str, Any], str]]:
+    """(name, the dictionary that holds it, its key there) of every parameter or buffer, those that are shared once."""
+    found: dict[int, tuple[str, dict[str, Any], str]] = {}
+    for prefix, module in holder.named_modules():
+        owner = getattr(module, kind)
+        for key, value in owner.items():
+            if value is not None and id(value) not in found:
+                found[id(value)] = f"{prefix}.{key}" if prefix else key, owner, key
+    return list(found.values())

@@ -1,0 +1,111 @@
+"""A function as one graph: the same answers, the weights of the time of the call, and never a wrong one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lamina.data.source import Source
+from lamina.nn.captured import COMPARED, KINDS, Captured
+from lamina.tasks.dqn import DQN
+from lamina.tasks.ppo import PPO
+from lamina.train.loop import Learner
+from lamina.train.optimizers import build
+from lamina.train.precision import undisturbed
+
+
+def is_graph(captured: Captured) -> list[bool]:
+    return [graph is not None for graph in captured.graphs.values()]
+
+
+def squares(model: nn.Module, x_BD: Tensor) -> tuple[Tensor, ...]:
+    loss = model(x_BD).square().mean()
+    weights = list(model.parameters())
+    return loss, *torch.autograd.grad(loss, weights)
+
+
+def test_a_graph_gives_the_functions_gradients_with_the_weights_of_the_day() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+    graph = Captured(lambda x: squares(model, x), [model])
+    for _ in range(COMPARED + 3):
+        x_BD = torch.randn(5, 3)
+        for said, want in zip(graph(x_BD), squares(model, x_BD), strict=True):
+            torch.testing.assert_close(said, want)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(torch.randn_like(weight))
+    assert is_graph(graph) == [True]
+
+
+def test_what_a_norm_has_seen_is_counted_once_a_call() -> None:
+    model, alone = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    graph = Captured(lambda x: (model(x),), [model])
+    for _ in range(COMPARED + 2):
+        x_BD = torch.randn(6, 3) + 1
+        torch.testing.assert_close(graph(x_BD)[0], alone(x_BD))
+        torch.testing.assert_close(model.running_mean, alone.running_mean)
+    assert is_graph(graph) == [True] and int(model.num_batches_tracked) == COMPARED + 2  # type: ignore[arg-type]
+
+
+def test_a_branch_on_a_value_is_never_taken_for_all() -> None:
+    graph = Captured(lambda x: (x * 2 if float(x.sum()) > 0 else x * 3,))
+    for value in (1.0, -1.0, 1.0, -2.0):
+        assert graph(torch.tensor([value]))[0].item() == value * (2 if value > 0 else 3)
+    assert is_graph(graph) == [False]
+
+
+def test_a_branch_that_hides_is_found_by_comparing() -> None:
+    count = [0]
+
+    def odd_and_even(x: Tensor) -> tuple[Tensor]:
+        count[0] += 1
+        return (x + count[0],)
+
+    graph = Captured(odd_and_even)
+    graph(torch.zeros(1))
+    assert is_graph(graph) == [False]
+
+
+def test_what_is_drawn_at_random_is_called_as_it_is() -> None:
+    model = nn.Dropout(0.5)
+    graph = Captured(lambda x: (model(x),), [model])
+    first, second = graph(torch.ones(100))[0], graph(torch.ones(100))[0]
+    assert is_graph(graph) == [False] and not torch.equal(first, second)
+    model.eval()
+    assert torch.equal(graph(torch.ones(100))[0], torch.ones(100))  # another mode is another graph
+
+
+def test_sizes_without_end_are_not_written_down() -> None:
+    graph = Captured(lambda x: (x + 1,))
+    for size in range(1, KINDS + 4):
+        assert torch.equal(graph(torch.zeros(size))[0], torch.ones(size))
+    assert sum(is_graph(graph)) == KINDS
+
+
+@pytest.mark.parametrize("task", [PPO(envs=4, rollout=32), DQN(warm_up=64, dueling=True, distribution="quantile", atoms=5)])
+def test_a_captured_step_is_the_step(task: PPO | DQN) -> None:
+    def learner() -> Learner:
+        torch.manual_seed(0)
+        data = task.read(Source("CartPole-v1"))
+        known = task.prepare(data)
+        model, recipe = known.model(), known.recipe(data)
+        stream = known.stream(model, data.train, 64, 0, lambda: 0.5)
+        optimizers = build(known.groups(model, recipe), recipe, 1e-3)
+        return Learner(known, model, model, optimizers, stream, recipe, 0, torch.device("cpu"), "float32")
+
+    one, other = learner(), learner()
+    other.graph = None
+    for step in range(COMPARED + 4):
+        assert one.step(step, 0.5) == pytest.approx(other.step(step, 0.5), rel=1e-4)
+    assert one.graph is not None and is_graph(one.graph) == [True]
+    for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_numbers_that_fade_are_zero_while_training_and_not_after() -> None:
+    tiny = torch.tensor([1e-40])
+    with undisturbed():
+        assert tiny.mul(1.0).item() == 0
+    assert tiny.mul(1.0).item() != 0
