@@ -21,8 +21,8 @@ if options.algorithm == "ppo":
     }  # fmt: skip
 else:  # theirs learns from 128 batches at once, between which the target network cannot be renewed
     given |= {
-        "envs": 1, "lr": 2.3e-3, "batch_size": 64, "replay": 100_000, "warm_up": 1000, "target_every": 128, "steps_per_update": 2.0,
-        "exploring": 0.16, "epsilon": 0.04, "width": 256, "double": False,
+        "envs": 1, "lr": 2.3e-3, "batch_size": 64, "replay": 100_000, "warm_up": 1000, "target_every": 128,
+        "steps_per_update": 2.0, "exploring": 0.16, "epsilon": 0.04, "width": 256, "double": False, "scale_observations": False,
     }  # fmt: skip
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()

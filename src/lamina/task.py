@@ -209,9 +209,6 @@ class Task:
     acts: ClassVar[bool] = False
     """True where an answer changes what is seen next: `metrics` judge episodes, which `evaluate` plays from each example to their
     end, and not the single answers of `predict`."""
-    exact: ClassVar[bool] = False
-    """True where outputs must not be rounded, whatever is faster: `--precision auto` is float32. An agent compares the
-    probability of what it did with what it was at the time."""
     steady: ClassVar[bool] = False
     """True where forward and loss compute the same things whatever the values are, with nothing random: on a CPU a training step
     is captured as one graph, which is worth much where networks are small."""
@@ -237,6 +234,11 @@ class Task:
     def labels(self) -> tuple[str, ...]:
         """Batch keys that the loss needs beyond the inputs."""
         raise NotImplementedError
+
+    @property
+    def exact(self) -> bool:
+        """True where outputs must not be rounded, whatever is faster: `--precision auto` is float32."""
+        return False
 
     @property
     def embed(self) -> str | None:

@@ -32,16 +32,23 @@ class ActorCritic(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], kind: str, sizes: Sequence[int], width: int = 64, depth: int = 2, normalized: bool = True
+        self,
+        shape: Sequence[int],
+        kind: str,
+        sizes: Sequence[int],
+        width: int = 64,
+        depth: int = 2,
+        normalized: bool = True,
+        channels: int = 32,
     ) -> None:
         super().__init__()
         self.kind = kind
         self.pictures = len(shape) == 3
         outputs = sum(sizes)
         if self.pictures:
-            self.body: nn.Module = nature_convolutions(shape)
+            self.body: nn.Module = nature_convolutions(shape, channels)
             self.critic: nn.Module = nn.Identity()
-            features = 512
+            features = 16 * channels
         else:
             self.norm = RunningNorm(shape) if normalized else nn.Identity()
             self.body = perceptron(shape[0], width, depth)
@@ -54,17 +61,25 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
         if self.pictures:
-            features_BF = judged_BF = self.body(observation.float() / 255)
+            features_BF = judged_BF = self.body(pixels(observation))
         else:
             x_BD = self.norm(observation)
             features_BF, judged_BF = self.body(x_BD), self.critic(x_BD)
-        said = self.policy(features_BF)
-        value_B1 = self.value(judged_BF)
+        with torch.autocast(observation.device.type, enabled=False):  # what is said is never rounded: small differences decide
+            said = self.policy(features_BF.float())
+            value_B1 = self.value(judged_BF.float())
         if action_mask is not None:
             said = said.masked_fill(action_mask == 0, FORBIDDEN)
         if self.kind == "continuous":
             return {"mean": said, "log_std": self.log_std.expand_as(said), "value": value_B1, "features": features_BF}
         return {"logits" if self.kind == "discrete" else "action_logits": said, "value": value_B1, "features": features_BF}
+
+
+def pixels(observation: Tensor) -> Tensor:
+    """0..255 -> 0..1, in the type that convolutions compute in: what is read once need not be written twice."""
+    kind = observation.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    return observation.to(dtype) / 255
 
 
 def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
@@ -75,20 +90,22 @@ def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def nature_convolutions(shape: Sequence[int]) -> nn.Sequential:
-    """(B, C, H, W) of 0..1 -> (B, 512): Mnih et al. 2015, "Human-level control", Methods, Model architecture."""
+def nature_convolutions(shape: Sequence[int], channels: int = 32) -> nn.Sequential:
+    """(B, C, H, W) of 0..1 -> (B, 16 * channels): Mnih et al. 2015, "Human-level control", Methods, Model architecture, which has
+    32 channels in its first layer, twice as many after it, and 512 features."""
     sides = list(shape[1:])
     for kernel, stride in ((8, 4), (4, 2), (3, 1)):
         sides = [(side - kernel) // stride + 1 for side in sides]
+    twice = 2 * channels
     return nn.Sequential(
-        orthogonal(nn.Conv2d(shape[0], 32, 8, 4), SQRT2),
+        orthogonal(nn.Conv2d(shape[0], channels, 8, 4), SQRT2),
         nn.ReLU(),
-        orthogonal(nn.Conv2d(32, 64, 4, 2), SQRT2),
+        orthogonal(nn.Conv2d(channels, twice, 4, 2), SQRT2),
         nn.ReLU(),
-        orthogonal(nn.Conv2d(64, 64, 3, 1), SQRT2),
+        orthogonal(nn.Conv2d(twice, twice, 3, 1), SQRT2),
         nn.ReLU(),
         nn.Flatten(),
-        orthogonal(nn.Linear(64 * math.prod(sides), 512), SQRT2),
+        orthogonal(nn.Linear(twice * math.prod(sides), 16 * channels), SQRT2),
         nn.ReLU(),
     )
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lamina.models.actor_critic import pixels
 from lamina.nn.noisy_linear import NoisyLinear
 
 FORBIDDEN = -1e9
@@ -27,10 +28,13 @@ class QNetwork(nn.Module):
     `action_values` (B, K), which are `logits` too, `features` (B, F), and of a distribution `atoms` (B, K, Z): log probabilities
     of `support`, or quantiles.
 
-    support: (low, high) of categorical atoms; None: quantiles, where there is more than one atom.
+    support: (low, high) of categorical atoms; None: quantiles, where there is more than one atom. channels: of the first
+    convolution. bounds: least and greatest of each number observed, which are brought to -1 and 1; None: numbers as they are.
     """
 
     support: Tensor
+    center: Tensor
+    reach: Tensor
 
     def __init__(
         self,
@@ -42,14 +46,21 @@ class QNetwork(nn.Module):
         noisy: bool = False,
         atoms: int = 1,
         support: tuple[float, float] | None = None,
+        channels: int = 32,
+        bounds: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
     ) -> None:
         super().__init__()
         self.pictures = len(shape) == 3
         linear = NoisyLinear if noisy else nn.Linear
         if self.pictures:
-            self.body, features, hidden = convolutions(shape)
+            self.body, features, hidden = convolutions(shape, channels)
         else:
             self.body, features, hidden = perceptron(shape[0], width, max(depth - 1, 0)), width if depth > 1 else shape[0], width
+        self.bounded = bounds is not None
+        if bounds is not None:
+            center, half = zip(*map(middle, *bounds), strict=True)
+            self.register_buffer("center", torch.tensor(center))
+            self.register_buffer("reach", torch.tensor(half))
         self.atoms, self.actions, self.categorical = atoms, actions, support is not None
         self.advantage = nn.Sequential(linear(features, hidden), nn.ReLU(), linear(hidden, actions * atoms))
         self.state = nn.Sequential(linear(features, hidden), nn.ReLU(), linear(hidden, atoms)) if dueling else None
@@ -57,11 +68,13 @@ class QNetwork(nn.Module):
             self.register_buffer("support", torch.linspace(*support, atoms))
 
     def forward(self, observation: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
-        x = observation.float() / 255 if self.pictures else observation
+        x = pixels(observation) if self.pictures else observation
+        if self.bounded:
+            x = (x - self.center) / self.reach
         features_BF = self.body(x)
-        said_BKZ = self.advantage(features_BF).unflatten(1, (self.actions, self.atoms))
+        said_BKZ = exactly(self.advantage, features_BF).unflatten(1, (self.actions, self.atoms))
         if self.state is not None:  # their equation 9
-            said_BKZ = said_BKZ - said_BKZ.mean(1, keepdim=True) + self.state(features_BF).unsqueeze(1)
+            said_BKZ = said_BKZ - said_BKZ.mean(1, keepdim=True) + exactly(self.state, features_BF).unsqueeze(1)
         found = {"features": features_BF}
         if self.categorical:
             found["atoms"] = said_BKZ.log_softmax(2)
@@ -83,11 +96,25 @@ def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def convolutions(shape: Sequence[int]) -> tuple[nn.Sequential, int, int]:
-    """(B, C, H, W) of 0..1 -> (B, F); F; and the width of the layer that follows. Mnih et al. 2015, Model architecture."""
+def exactly(head: nn.Sequential, features_BF: Tensor) -> Tensor:
+    """The head, whose last layer is never rounded: small differences decide which action is best."""
+    hidden_BH = head[:-1](features_BF)
+    with torch.autocast(hidden_BH.device.type, enabled=False):
+        return head[-1](hidden_BH.float())
+
+
+def middle(low: float | None, high: float | None) -> tuple[float, float]:
+    """The middle of two bounds, and how far they are from it; (0, 1) where one is missing."""
+    return (0.0, 1.0) if low is None or high is None or low >= high else ((low + high) / 2, (high - low) / 2)
+
+
+def convolutions(shape: Sequence[int], channels: int) -> tuple[nn.Sequential, int, int]:
+    """(B, C, H, W) of 0..1 -> (B, F); F; and the width of the layer that follows: Mnih et al. 2015, Model architecture, which has
+    32 channels in its first layer, twice as many after it, and 512 units."""
     sides = list(shape[1:])
     for kernel, stride in ((8, 4), (4, 2), (3, 1)):
         sides = [(side - kernel) // stride + 1 for side in sides]
-    first, second, third = nn.Conv2d(shape[0], 32, 8, 4), nn.Conv2d(32, 64, 4, 2), nn.Conv2d(64, 64, 3, 1)
+    twice = 2 * channels
+    first, second, third = nn.Conv2d(shape[0], channels, 8, 4), nn.Conv2d(channels, twice, 4, 2), nn.Conv2d(twice, twice, 3, 1)
     layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), nn.Flatten())
-    return layers, 64 * math.prod(sides), 512
+    return layers, twice * math.prod(sides), 16 * channels

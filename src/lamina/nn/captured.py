@@ -8,6 +8,7 @@ itself, and a function that the graph does not repeat is called as it is.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ class Captured:
         self.graphs: dict[Any, Graph | None] = {}
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        kind = tuple((t.shape, t.dtype) for t in tensors), self.holder.modes()
+        kind = tuple((t.shape, t.dtype) for t in tensors), self.holder.modes(), torch.is_autocast_enabled("cpu")
         if kind not in self.graphs:
             capturable = len(self.graphs) < KINDS and all(t.device.type == "cpu" for t in tensors)
             self.graphs[kind] = graph_of(self.holder, tensors) if capturable else None
@@ -75,7 +76,7 @@ class Graph:
         self.compared = 0
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        with torch.no_grad():
+        with torch.no_grad(), plain():
             return self.script.forward(*[owner[name] for owner, name in self.places], *tensors)
 
     def beside(self, function: nn.Module, tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
@@ -90,6 +91,11 @@ class Graph:
             return None
         self.compared += 1
         return said
+
+
+def plain() -> contextlib.AbstractContextManager[Any]:
+    """Casts are operations of the graph; it needs no others."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else contextlib.nullcontext()
 
 
 @torch.no_grad()
@@ -118,7 +124,7 @@ def graph_of(holder: Holder, tensors: Sequence[Tensor]) -> Graph | None:
             made = make_fx(called)(*values, *tensors)
             made.graph.eliminate_dead_code()
             made.recompile()
-            with torch.no_grad():
+            with torch.no_grad(), plain():
                 script = torch.jit.trace(made, (*[v.detach() for v in values], *tensors), check_trace=False)
     except Exception:  # whatever a function does that no graph can: it is called as it is
         return None

@@ -60,8 +60,12 @@ class DQN(Task):
     most: Annotated[float, Doc("greatest worth that a categorical distribution knows")] = 10.0
     clip_rewards: Annotated[bool | None, Doc("learn from the sign of rewards (default: of Atari)")] = None
     lives: Annotated[bool | None, Doc("learn that the loss of a life is an end (default: of Atari)")] = None
+    scale_observations: Annotated[bool, Doc("numbers whose bounds are known are brought to -1 to 1")] = True
     width: Annotated[int, Doc("units of a hidden layer, where numbers are observed")] = 128
     depth: Annotated[int, Doc("hidden layers, where numbers are observed")] = 2
+    channels: Annotated[
+        int, Doc("of the first convolution, where pictures are observed; 32 is the network of Mnih et al. 2015")
+    ] = 32
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
     frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
     frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
@@ -74,13 +78,17 @@ class DQN(Task):
     name: ClassVar[str] = "dqn"
     about: ClassVar[str] = "what is observed -> what each action is worth, learned by playing"
     acts: ClassVar[bool] = True
-    exact: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("a gymnasium id", "an Atari game (ALE/Pong-v5)", "FILE.py:Class", "module:Class")
 
     @property
     def headline(self) -> tuple[str, Literal["max", "min"]]:
         return "return", "max"
+
+    @property
+    def exact(self) -> bool:
+        """Small networks gain nothing from bfloat16, and would lose."""
+        return not self.known.pictures
 
     @property
     def known(self) -> World:
@@ -130,6 +138,7 @@ class DQN(Task):
             "n_steps",
             "target_every",
             "width",
+            "channels",
             "frame_skip",
             "frame_stack",
             "time_limit",
@@ -171,9 +180,11 @@ class DQN(Task):
         world = self.known
         atoms = 1 if self.distribution == "none" else self.atoms
         support = (self.least, self.most) if self.distribution == "categorical" else None
+        bounds = (world.low, world.high) if self.scale_observations and not world.pictures else None
         return QNetwork(
-            world.reader.shape, world.actions.sizes[0], self.width, self.depth, self.dueling, self.noisy, atoms, support
-        )
+            world.reader.shape, world.actions.sizes[0], self.width, self.depth, self.dueling, self.noisy, atoms, support,
+            self.channels, bounds,
+        )  # fmt: skip
 
     def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """Huber's error of what the action was said to be worth; of a distribution, how far it is from what it should be."""

@@ -53,6 +53,9 @@ class PPO(Task):
     lives: Annotated[bool | None, Doc("learn that the loss of a life is an end (default: of Atari)")] = None
     width: Annotated[int, Doc("units of a hidden layer, where numbers are observed")] = 64
     depth: Annotated[int, Doc("hidden layers, where numbers are observed")] = 2
+    channels: Annotated[
+        int, Doc("of the first convolution, where pictures are observed; 32 is the network of Mnih et al. 2015")
+    ] = 32
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
     frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
     frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
@@ -69,13 +72,17 @@ class PPO(Task):
     name: ClassVar[str] = "ppo"
     about: ClassVar[str] = "what is observed -> an action, learned by playing (policy gradient)"
     acts: ClassVar[bool] = True
-    exact: ClassVar[bool] = True
     steady: ClassVar[bool] = True
     formats: ClassVar[tuple[str, ...]] = ("a gymnasium id", "an Atari game (ALE/Pong-v5)", "FILE.py:Class", "module:Class")
 
     @property
     def headline(self) -> tuple[str, Literal["max", "min"]]:
         return "return", "max"
+
+    @property
+    def exact(self) -> bool:
+        """Small networks gain nothing from bfloat16, and would lose."""
+        return not self.known.pictures
 
     @property
     def known(self) -> World:
@@ -119,6 +126,7 @@ class PPO(Task):
             "rollout",
             "update_epochs",
             "width",
+            "channels",
             "frame_skip",
             "frame_stack",
             "time_limit",
@@ -159,7 +167,13 @@ class PPO(Task):
 
         world = self.known
         return ActorCritic(
-            world.reader.shape, world.actions.kind, world.actions.sizes, self.width, self.depth, self.scale_observations
+            world.reader.shape,
+            world.actions.kind,
+            world.actions.sizes,
+            self.width,
+            self.depth,
+            self.scale_observations,
+            self.channels,
         )
 
     def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:

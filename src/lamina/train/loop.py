@@ -57,7 +57,7 @@ class Learner:
     skipped_in_row: int = 0
 
     def __post_init__(self) -> None:
-        plain = self.forward is self.model and self.precision == "float32" and self.adversary is None and self.lesson is None
+        plain = self.forward is self.model and self.adversary is None and self.lesson is None
         plain = plain and self.recipe.accumulate == 1 and self.recipe.sam == 0
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.statistics = list(self.model.buffers())
@@ -128,7 +128,7 @@ class Learner:
         loss, norm, *gradients = self.graph(*(batch[name] for name in self.names))
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
-        return float(loss), float(norm)
+        return float(loss.detach()), float(norm)
 
     def whole(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Of a batch, as `names` has it: the loss, the norm of its gradient, and the gradient of every weight, clipped, and laid
@@ -166,7 +166,8 @@ class Learner:
             tensor.copy_(value)
 
     def batch(self, number: int, part: int) -> Batch:
-        batch = to_device(next(self.stream), self.device)
+        with autocast(self.precision, self.device):  # a stream may ask the model: as it is trained, so it is asked
+            batch = to_device(next(self.stream), self.device)
         generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 1, number, part))
         batch = self.task.augment(batch, generator)
         if self.adversary is None:
