@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import lamina
 from lamina.data import rollouts
+from lamina.data.source import Source
+from lamina.errors import LaminaError
 from lamina.run import Run
+from lamina.tasks.ppo import PPO as PPOTask
 from lamina.train.loop import Learner
 
 WORLDS = '''
@@ -82,6 +86,31 @@ class Masked(Same):
         return super().step(action)
 
 
+class Recall(gymnasium.Env):
+    """What is shown at first is to be said at the end; one answer is forbidden, another one each time, and never the right one."""
+
+    observation_space = spaces.Dict({"shown": spaces.Discrete(4), "action_mask": spaces.MultiBinary(3)})
+    action_space = spaces.Discrete(3)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps, self.shown = 0, int(self.np_random.integers(3))
+        return self._next(), {}
+
+    def _next(self):
+        self.forbidden = (self.shown + int(self.np_random.integers(1, 3))) % 3
+        allowed = np.ones(3, np.int8)
+        allowed[self.forbidden] = 0
+        return {"shown": self.shown if self.steps == 0 else 3, "action_mask": allowed}
+
+    def step(self, action):
+        if action == self.forbidden:
+            raise ValueError("a forbidden action was taken")
+        self.steps += 1
+        over = self.steps == 5
+        return self._next(), float(over and action == self.shown), over, False, {}
+
+
 class Wait(gymnasium.Env):
     """Action 1 takes 1 and ends; action 0 gives 0.3 and goes on, and a limit cuts after 4: waiting is worth more only to who
     knows that a cut is no end."""
@@ -134,6 +163,41 @@ def test_a_policy_never_takes_what_is_forbidden(file: Path, tmp_path: Path) -> N
     assert gained(learned("ppo", f"{file}:Masked", tmp_path, **{**PPO, "timesteps": 2000})) == 10
 
 
+def test_a_policy_with_an_lstm_remembers_and_keeps_to_what_is_allowed(file: Path, tmp_path: Path) -> None:
+    settings = {**PPO, "gamma": 0.9, "timesteps": 24_000, "envs": 16, "scale_rewards": False}
+    remembers = learned("ppo", f"{file}:Recall", tmp_path / "a", **settings, recurrent=16, sequence=8)
+    assert gained(remembers) == 1.0
+    assert gained(learned("ppo", f"{file}:Recall", tmp_path / "b", **settings)) < 0.8
+
+
+def test_who_forgets_between_episodes_only(file: Path, tmp_path: Path) -> None:
+    """Answers carry what was kept; sent back, it is used; a row without it begins an episode."""
+    run = learned("ppo", f"{file}:Recall", tmp_path, **{**PPO, "timesteps": 2000}, recurrent=4, sequence=8)
+    asked = {"observation": {"shown": 1, "action_mask": [1, 1, 1]}}
+    first, again = lamina.predict(run, [asked, asked])
+    assert len(first["state"]) == 8 and first["state"] == again["state"]
+    (later,) = lamina.predict(run, [{**asked, "state": first["state"]}])
+    assert later["state"] != first["state"]
+    with pytest.raises(LaminaError, match="row 1, state: expected 8 finite numbers"):
+        lamina.predict(run, [{**asked, "state": [0.0]}])
+
+
+def test_stretches_of_steps_stand_in_the_order_of_time() -> None:
+    """Each state that is learned from is the one that the steps before it lead to."""
+    task = PPOTask(envs=3, rollout=32, recurrent=4, sequence=8)
+    data = task.read(Source("CartPole-v1"))
+    known = task.prepare(data)
+    model = known.model()
+    batch = next(known.stream(model, data.train, 48, 0, lambda: 0.0))
+    with torch.no_grad():
+        whole = known.outputs(model, batch)
+        alone = model(batch["observation"], batch["state"])
+    assert isinstance(whole, dict)
+    for name in ("logits", "value", "state"):
+        torch.testing.assert_close(whole[name], alone[name], atol=1e-5, rtol=1e-4)
+    assert batch["fresh"].any() and not batch["state"][batch["fresh"] == 1].any() and batch["state"].any()
+
+
 def test_advantages_of_the_wrong_sign_teach_the_worst(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = rollouts.generalized_advantages
     monkeypatch.setattr(rollouts, "generalized_advantages", lambda *given: -right(*given))
@@ -176,8 +240,6 @@ def test_worth_is_told_only_of_what_is_allowed(file: Path, tmp_path: Path) -> No
 def test_a_resumed_agent_ends_as_one_that_was_not_stopped(task: str, tmp_path: Path) -> None:
     import torch
 
-    from lamina.errors import LaminaError
-
     small: dict[str, Any] = {"timesteps": 1000, "envs": 4} | (
         {"rollout": 32, "batch_size": 64, "update_epochs": 2} if task == "ppo" else {"warm_up": 600, "priority": 0.5}
     )
@@ -205,7 +267,6 @@ def test_a_resumed_agent_ends_as_one_that_was_not_stopped(task: str, tmp_path: P
 
 @pytest.mark.parametrize("task", ["ppo", "dqn"])
 def test_bad_settings_and_worlds_are_told_in_a_line(task: str, tmp_path: Path) -> None:
-    from lamina.errors import LaminaError
 
     for data, fields, said in (
         ("CartPole-v7", {}, "expected the id of an environment"),

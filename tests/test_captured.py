@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lamina.data.source import Source
-from lamina.nn.captured import COMPARED, KINDS, Captured
 from lamina.tasks.dqn import DQN
 from lamina.tasks.ppo import PPO
+from lamina.train.captured import COMPARED, KINDS, Captured
 from lamina.train.loop import Learner
 from lamina.train.optimizers import build
 from lamina.train.precision import undisturbed

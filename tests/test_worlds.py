@@ -131,8 +131,8 @@ def test_worlds_go_on_where_they_stood(exact: bool) -> None:
 def test_an_episode_is_its_seed_whoever_plays_beside_it() -> None:
     world = World.of("CartPole-v1", Show())
 
-    def policy(arrays: Any, rngs: list[np.random.Generator]) -> np.ndarray:
-        return np.array([int(rng.random() < 0.5) for rng in rngs])
+    def policy(arrays: Any, rngs: list[np.random.Generator]) -> tuple[np.ndarray, None]:
+        return np.array([int(rng.random() < 0.5) for rng in rngs]), None
 
     together = played(world, policy, [3, 4, 5])
     alone = [played(world, policy, [seed])[0] for seed in (3, 4, 5)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamina.data.play import SEED, Policy, arrays_of
+from lamina.data.play import SEED, Policy, arrays_of, forgetful
 from lamina.data.world import World, opened
 from lamina.data.worlds import Atari, OneByOne, episode_seed
 from lamina.errors import LaminaError
@@ -62,9 +62,9 @@ def atari_frames(world: World, policy: Policy, seed: int, most_steps: int) -> li
     rngs = [np.random.default_rng((seed, 1))]
     try:
         seen, shown = seen_by.reset([seed]), shown_by.reset([seed])
-        frames = [shown.observation[0, -1]]
+        frames, state = [shown.observation[0, -1]], forgetful(world, 1)
         for _ in range(most_steps):
-            action = policy(arrays_of(seen), rngs)
+            action, state = policy(arrays_of(seen, state), rngs)
             seen, shown = seen_by.step(action), shown_by.step(action)
             frames.append(shown.observation[0, -1].copy())
             if seen.terminated_N[0] or seen.truncated_N[0]:
@@ -84,7 +84,7 @@ def drawn_frames(world: World, policy: Policy, seed: int, most_steps: int) -> li
     several = OneByOne(world, 1)
     several.envs[0].close()
     several.envs[0] = env
-    rngs, frames = [np.random.default_rng((seed, 1))], []
+    rngs, frames, state = [np.random.default_rng((seed, 1))], [], forgetful(world, 1)
     try:
         seen = several.reset([episode_seed(seed, 0)])
         for _ in range(most_steps):
@@ -92,7 +92,8 @@ def drawn_frames(world: World, policy: Policy, seed: int, most_steps: int) -> li
             if not isinstance(frame, np.ndarray) or frame.ndim != 3:
                 return []
             frames.append(frame[..., :3].astype(np.uint8))
-            seen = several.step(policy(arrays_of(seen), rngs))
+            action, state = policy(arrays_of(seen, state), rngs)
+            seen = several.step(action)
             if seen.terminated_N[0] or seen.truncated_N[0]:
                 break
         return frames

@@ -18,7 +18,7 @@ from lamina.data.world import World
 from lamina.data.worlds import OneByOne, Seen, worlds
 from lamina.errors import LaminaError
 from lamina.modalities.corrupt_observation import Disturbed
-from lamina.modalities.observation import COLUMN, MASK
+from lamina.modalities.observation import COLUMN, MASK, STATE
 from lamina.task import Arrays, Columns
 
 SEED = "seed"
@@ -30,8 +30,8 @@ ENDLESS = 30_000
 """Steps after which an episode that is judged is cut, where nothing else ends it."""
 PARTS = {"train": 0, "valid": 1, "calibration": 2, "test": 3}
 
-Policy = Callable[[Arrays, list[np.random.Generator]], np.ndarray]
-"""Observations (and masks) by name, and a generator for each -> actions."""
+Policy = Callable[[Arrays, list[np.random.Generator]], tuple[np.ndarray, np.ndarray | None]]
+"""Observations (masks, states) by name, a generator for each -> actions, and the states that follow, of one that remembers."""
 
 
 @dataclass
@@ -55,12 +55,12 @@ def played(world: World, policy: Policy, seeds: Sequence[int], disturbed: Distur
         episodes = [Episode() for _ in seeds]
         seen = several.reset(seeds)
         rows = list(range(len(seeds)))
-        arrays = arrays_of(seen)
+        arrays = arrays_of(seen, forgetful(world, len(seeds)))
         while rows:
             if disturbed is not None:
                 lasting = [np.random.default_rng((int(seeds[i]), 3)) for i in rows]
                 arrays = {**arrays, COLUMN: disturbed.seen(arrays[COLUMN], [chance[i] for i in rows], lasting)}
-            action = policy(arrays, [rngs[i] for i in rows])
+            action, state = policy(arrays, [rngs[i] for i in rows])
             if disturbed is not None:
                 action = disturbed.done(action, before, [chance[i] for i in rows], any_of(world, arrays, chance, rows))
             if isinstance(several, OneByOne):
@@ -79,6 +79,8 @@ def played(world: World, policy: Policy, seeds: Sequence[int], disturbed: Distur
             keep = [place for place, on in zip(shown, goes_on, strict=True) if on]
             before, rows = action[goes_on], [i for i, on in zip(rows, goes_on, strict=True) if on]
             arrays = {name: array[keep] for name, array in arrays_of(seen).items()}
+            if state is not None:
+                arrays[STATE] = state[goes_on]
         return episodes
     finally:
         several.close()
@@ -98,8 +100,15 @@ def judged(world: World, policy: Policy, columns: Columns) -> Columns:
     return {"return": [e.gained for e in episodes], "length": [e.steps for e in episodes]}
 
 
-def arrays_of(seen: Seen) -> Arrays:
-    return {COLUMN: seen.observation} if seen.mask_NK is None else {COLUMN: seen.observation, MASK: seen.mask_NK}
+def arrays_of(seen: Seen, state: np.ndarray | None = None) -> Arrays:
+    """What a policy is asked with."""
+    known = {COLUMN: seen.observation, MASK: seen.mask_NK, STATE: state}
+    return {name: array for name, array in known.items() if array is not None}
+
+
+def forgetful(world: World, count: int) -> np.ndarray | None:
+    """The states of `count` episodes at their beginning; None where nothing is remembered."""
+    return np.zeros((count, world.reader.memory), np.float32) if world.reader.memory else None
 
 
 def seeds_of(part: str, count: int, seed: int) -> list[int]:

@@ -19,10 +19,11 @@ from lamina.data.returns import RewardScale, generalized_advantages
 from lamina.data.worlds import Seen, Tally, Worlds, ended
 from lamina.task import Batch
 
-NUMBERS = ("log_probability", "value_before", "advantage", "return", "weight")
+NUMBERS = ("log_probability", "value_before", "advantage", "return", "weight", "fresh")
 """The columns of a batch that are one number a row."""
 Act = Callable[..., Sequence[Tensor]]
-"""(inputs of the model, noise) -> action, its log probability (N,), what the judge expects (N,)."""
+"""(inputs of the model, noise) -> action, its log probability (N,), what the judge expects (N,), and the state (N, S) that
+follows, of a policy that remembers."""
 Noise = Callable[[Sequence[int], torch.Generator], Tensor]
 """(sizes, generator) -> what chance adds at each of so many places."""
 Gather = Callable[..., tuple[Tensor, ...]]
@@ -51,12 +52,20 @@ class Playing:
     """To their sign (Mnih et al. 2015)."""
     lives: bool
     """The loss of a life counts as an end (Mnih et al. 2015)."""
+    sequence: int = 1
+    """Steps in a row that are learned from together."""
+    memory: int = 0
+    """Numbers that the policy keeps."""
 
 
 class Rollouts:
     """The Stream of an on-policy agent: `size` rows a batch. Each row is `observation` (and `action_mask`), `action`, its
     `log_probability` and `value_before` under the policy that took it, `advantage` (of mean 0 and deviation 1 in its batch),
-    `return`, and `weight`, which is 0 for the step at which a world began anew and took no heed of the action.
+    `return`, `weight`, which is 0 for the step at which a world began anew and took no heed of the action, and `fresh`, 1 where
+    an episode begins.
+
+    With `sequence` > 1, a batch is made of stretches of so many steps of a world, its rows in the order of time: (T', stretches)
+    as one; `state` is what the policy had kept before each.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class Rollouts:
         self.tally = Tally(worlds.count)
         self.seen = worlds.reset([mixed_seed(seed, i) for i in range(worlds.count)])
         self.explained = float("nan")
+        self.state = torch.zeros(worlds.count, playing.memory, device=device) if playing.memory else None
 
     safe = True
 
@@ -92,15 +102,21 @@ class Rollouts:
         if self.position + self.size > len(self.order):
             self._play()
             generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.rollout, 1))
-            count = len(self.rows["action"])
-            whole = max(count // self.size, 1) * self.size
-            orders = [torch.randperm(count, generator=generator)[:whole] for _ in range(self.playing.epochs)]
-            self.order, self.position = torch.cat(orders), 0
+            self.order, self.position = torch.cat([self._shuffled(generator) for _ in range(self.playing.epochs)]), 0
         rows = self.order[self.position : self.position + self.size]
         self.position += self.size
         names = [name for name in self.rows if name != "numbers"]
         columns = self.gather(rows.to(self.device), self.rows["numbers"], *(self.rows[name] for name in names))
         return dict(zip((*NUMBERS, *names), columns, strict=True))
+
+    def _shuffled(self, generator: torch.Generator) -> Tensor:
+        """Rows of whole batches, in stretches that follow one another at random."""
+        length, count = self.playing.sequence, self.worlds.count
+        stretches = self.playing.steps // length * count
+        a_batch = min(self.size // length, stretches)
+        order = torch.randperm(stretches, generator=generator)[: stretches // a_batch * a_batch]
+        first = order // count * length * count + order % count  # row t * N + i is step t of world i
+        return (first.view(-1, 1, a_batch) + torch.arange(length).view(1, -1, 1) * count).flatten()
 
     @torch.no_grad()
     def _play(self) -> None:
@@ -111,11 +127,13 @@ class Rollouts:
         kept: dict[str, list[Any]] = {name: [] for name in (*self.names, "action")}
         log_probability_TN = np.empty((how.steps, count), np.float32)
         reward_TN, value_TN = np.empty((how.steps, count)), np.empty((how.steps + 1, count))
-        terminal_TN, cut_TN, heeded_TN = (np.empty((how.steps, count), bool) for _ in range(3))
+        terminal_TN, cut_TN, heeded_TN, fresh_TN = (np.empty((how.steps, count), bool) for _ in range(4))
         noise_TN = self.noise((how.steps + 1, count), generator)
         for t in range(how.steps):
             inputs = self._inputs(self.seen)
-            action, log_probability_N, value_N = self.act(*inputs, noise_TN[t])
+            action, log_probability_N, value_N, *state = self.act(*inputs, noise_TN[t])
+            self.state = state[0] if state else None
+            fresh_TN[t] = self.seen.fresh_N
             for name, value in zip(self.names, inputs, strict=True):
                 kept[name].append(value)
             kept["action"].append(action)
@@ -132,12 +150,21 @@ class Rollouts:
         return_TN = advantage_TN + value_TN[:-1]
         self.explained = explained_variance(value_TN[:-1][heeded_TN], return_TN[heeded_TN])
         self.rows = {name: torch.stack(values).flatten(0, 1) for name, values in kept.items()}
-        numbers = [log_probability_TN, value_TN[:-1], advantage_TN, return_TN, heeded_TN]
+        numbers = [log_probability_TN, value_TN[:-1], advantage_TN, return_TN, heeded_TN, fresh_TN]
         self.rows["numbers"] = torch.from_numpy(np.stack(numbers).reshape(len(NUMBERS), -1).astype(np.float32)).to(self.device)
 
     def _inputs(self, seen: Seen) -> list[Tensor]:
-        arrays = [seen.observation] if seen.mask_NK is None else [seen.observation, seen.mask_NK]
-        return [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
+        """What the model is asked with; nothing is remembered of an episode that is over."""
+        if self.state is not None:
+            begun_N = torch.from_numpy(seen.fresh_N).to(self.device)
+            self.state = self.state.masked_fill(begun_N.unsqueeze(1), 0)
+        arrays = {"observation": seen.observation, "action_mask": seen.mask_NK}
+        tensors = {n: torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for n, a in arrays.items() if a is not None}
+        return [tensors[name] if name in tensors else self._state() for name in self.names]
+
+    def _state(self) -> Tensor:
+        assert self.state is not None
+        return self.state
 
     def _reward(self, reward_N: np.ndarray, cut_N: np.ndarray) -> np.ndarray:
         if self.playing.clip_rewards:
@@ -170,6 +197,7 @@ class Rollouts:
             "tally": self.tally.state(),
             "worlds": self.worlds.state_dict(),
             "seen": {name: tensor_of(value) for name, value in vars(self.seen).items() if value is not None},
+            "state": self.state,
             "scales": {name: value.clone() for name, value in self._scales()},
         }
 
@@ -178,6 +206,7 @@ class Rollouts:
         self.order = state["order"]
         self.rows = {name: value.to(self.device) for name, value in state["rows"].items()}
         self.scale.load(list(state["scale"]))
+        self.state = None if state["state"] is None else state["state"].to(self.device)
         self.tally.load(state["tally"])
         begun = self.worlds.load_state_dict(state["worlds"])
         if begun is None:
@@ -198,8 +227,8 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 def batch_of(rows_B: Tensor, number_NR: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
     """NUMBERS at `rows`, advantages of mean 0 and deviation 1 among them, and the other columns there."""
-    log_probability_B, before_B, advantage_B, return_B, weight_B = number_NR.index_select(1, rows_B).unbind(0)
-    numbers = log_probability_B, before_B, standardized(advantage_B, weight_B), return_B, weight_B
+    log_probability_B, before_B, advantage_B, return_B, weight_B, fresh_B = number_NR.index_select(1, rows_B).unbind(0)
+    numbers = log_probability_B, before_B, standardized(advantage_B, weight_B), return_B, weight_B, fresh_B
     return *numbers, *(column.index_select(0, rows_B) for column in columns)
 
 

@@ -22,7 +22,7 @@ from lamina.data.source import Source, Stored
 from lamina.data.spaces import actions_of, reader_of
 from lamina.decode.actions import Actions
 from lamina.errors import LaminaError
-from lamina.modalities.observation import MASK, ObservationReader
+from lamina.modalities.observation import MASK, STATE, ObservationReader
 from lamina.task import Input
 
 EXTRA = "reinforcement learning needs gymnasium: pip install 'lamina[agents]'"
@@ -81,7 +81,8 @@ class World:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        """Of a model that acts in it: what is seen, and where actions may be forbidden, which are allowed."""
+        """Of a model that acts in it: what is seen, what a policy that remembers has kept, and where actions may be forbidden,
+        which are allowed."""
         picture = not self.reader.parts
         shape = self.reader.shape
         low = 0.0 if picture else tuple(float("-inf") if b is None else b for b in self.low)
@@ -90,7 +91,8 @@ class World:
             "observation", ("B", *shape), "uint8" if picture else "float32", "image" if picture else "observation", low, high
         )
         mask = Input(MASK, ("B", self.reader.choices), "uint8", "side", 0, 1)
-        return (seen, mask) if self.reader.choices else (seen,)
+        state = Input(STATE, ("B", self.reader.memory), "float32", "side")
+        return (seen, *([state] if self.reader.memory else []), *([mask] if self.reader.choices else []))
 
     @property
     def pictures(self) -> bool:

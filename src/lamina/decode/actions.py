@@ -82,7 +82,7 @@ class Actions:
         self, ask: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]], arrays: dict[str, np.ndarray]
     ) -> list[dict[str, Any]]:
         """`action` as the environment takes it, how probable or how much worth each one is, and `value`, the return that the
-        model expects."""
+        model expects; of a policy that remembers, `state`, to be sent with what is observed next."""
         said = ask(arrays)
         taken = self.raw(self.likeliest(said)).tolist()
         found: list[dict[str, Any]] = [{"action": action} for action in taken]
@@ -100,6 +100,9 @@ class Actions:
         if "value" in said:
             for answer, value in zip(found, np.asarray(said["value"], np.float64)[:, 0].tolist(), strict=True):
                 answer["value"] = value
+        if "state" in said:
+            for answer, kept in zip(found, np.asarray(said["state"], np.float64).tolist(), strict=True):
+                answer["state"] = kept
         return found
 
 

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 COLUMN = "observation"
 MASK = "action_mask"
 """The column, and the part of an observation, that says which actions are allowed: 1 for those that are."""
+STATE = "state"
+"""The column of what a policy that remembers has kept; without it, an episode begins."""
 
 
 @dataclass(frozen=True)
 class ObservationReader:
-    """Observations -> `observation`, float32 (N, D) or uint8 (N, ...), and with `choices`, `action_mask` (N, choices).
+    """Observations -> `observation`, float32 (N, D) or uint8 (N, ...), with `choices`, `action_mask` (N, choices), and with
+    `memory`, `state` (N, memory).
 
     parts: of an observation, each {"path": its keys from the top, "shape": of numbers, or "size" and "start": of one of n}.
     """
@@ -38,10 +41,12 @@ class ObservationReader:
     """Of the D numbers, for people."""
     choices: int = 0
     """How many actions a mask speaks of; 0: there is none."""
+    memory: int = 0
+    """How many numbers a policy keeps from one step to the next; 0: it remembers nothing."""
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return (COLUMN,)
+        return (COLUMN, STATE) if self.memory else (COLUMN,)
 
     def gather(self, sources: Sequence[Any]) -> Columns:
         return gather_inputs(sources, self.asks)
@@ -58,7 +63,21 @@ class ObservationReader:
         arrays = {COLUMN: np.stack(made) if made else np.empty((0, *self.shape), dtype)}
         if self.choices:
             arrays[MASK] = np.stack([self._mask(columns, row) for row in range(len(made))])
+        if self.memory:
+            arrays[STATE] = self._states(columns, len(made))
         return arrays
+
+    def _states(self, columns: Columns, count: int) -> np.ndarray:
+        """float32 (N, memory): of the rows' own column, as an answer told it; zeros where a row has none."""
+        state = np.zeros((count, self.memory), np.float32)
+        for row, kept in enumerate(columns.get(STATE, ())):
+            if kept is None:
+                continue
+            numbers = np.asarray(kept)
+            if numbers.shape != (self.memory,) or numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
+                raise LaminaError(f"row {row + 1}, {STATE}: expected {self.memory} finite numbers; got {str(kept)[:80]}")
+            state[row] = numbers
+        return state
 
     def _mask(self, columns: Columns, row: int) -> np.ndarray:
         """uint8 (choices,): as the row's own column or observation says; without either, all are allowed."""
@@ -129,7 +148,7 @@ def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> Columns:
         if is_file or isinstance(source, np.ndarray):
             part = {COLUMN: [loaded(source) if is_file else source], "source": [str(source) if is_file else "array"]}
         else:
-            part = dict(rows.gather_inputs([source], asks))
+            part = dict(rows.gather_inputs([source], asks[:1], asks[1:]))
         for name in {**columns, **part}:
             before = columns.setdefault(name, [None] * len(columns.get("source", ())))
             before.extend(part.get(name, [None] * len(part["source"])))

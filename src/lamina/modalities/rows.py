@@ -19,9 +19,9 @@ Row = tuple[str | None, Mapping[str, Any] | str]
 """Where it stands (None: in a program), and its cells by column, or why it cannot be read."""
 
 
-def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> dict[str, Any]:
-    """What `lamina predict` points at, as the columns `asks`, a column `source` (`file:line`, or `row 3`) and, where rows
-    cannot be read, a column `unread` that says why, None for the others.
+def gather_inputs(sources: Sequence[Any], asks: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """What `lamina predict` points at, as the columns `asks` and `optional` (None where a row has none), a column `source`
+    (`file:line`, or `row 3`) and, where rows cannot be read, a column `unread` that says why, None for the others.
 
     A source is a file of JSON lines, `-` for standard input, one row as a dict, a list of rows, or whatever else a table
     can be read from (CSV, Parquet, a data frame). Other columns are ignored.
@@ -29,10 +29,10 @@ def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> dict[str, Any]
     """
     if not sources:
         raise LaminaError(f"expected rows to answer, with the columns {', '.join(asks)}")
-    columns: dict[str, list[Any]] = {name: [] for name in (*asks, "source", "unread")}
+    columns: dict[str, list[Any]] = {name: [] for name in (*asks, *optional, "source", "unread")}
     for source in sources:
         rows = _rows(source)
-        part = table.gather_inputs([source], asks) if rows is None else _columns(rows, asks, len(columns["source"]))
+        part = table.gather_inputs([source], asks) if rows is None else _columns(rows, asks, optional, len(columns["source"]))
         for name, column in columns.items():
             column.extend(part[name] if name in part else [None] * len(part["source"]))
     if not any(columns["unread"]):
@@ -66,9 +66,9 @@ def _objects(content: bytes, file: str) -> list[Row]:
     return [(f"{file}:{number}", row) for number, row in sorted(rows, key=lambda row: row[0])]
 
 
-def _columns(rows: Sequence[Row], asks: Sequence[str], before: int) -> dict[str, list[Any]]:
+def _columns(rows: Sequence[Row], asks: Sequence[str], optional: Sequence[str], before: int) -> dict[str, list[Any]]:
     """Rows as columns; `before` rows of other sources are already counted."""
-    columns: dict[str, list[Any]] = {name: [] for name in (*asks, "source", "unread")}
+    columns: dict[str, list[Any]] = {name: [] for name in (*asks, *optional, "source", "unread")}
     for number, (place, row) in enumerate(rows, start=before + 1):
         where = place or f"row {number}"
         if isinstance(row, str):
@@ -79,8 +79,8 @@ def _columns(rows: Sequence[Row], asks: Sequence[str], before: int) -> dict[str,
         if absent:
             there = ", ".join(map(str, list(cells)[:20]))
             raise LaminaError(f"{where}: expected the columns {', '.join(asks)}; missing: {', '.join(absent)} (found {there})")
-        for name in asks:
-            columns[name].append(cells[name])
+        for name in (*asks, *optional):
+            columns[name].append(cells.get(name))
         columns["source"].append(where)
         columns["unread"].append(why)
     return columns

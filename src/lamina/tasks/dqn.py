@@ -264,8 +264,8 @@ class DQN(Task):
         """What the agent lives through."""
         from lamina.data.experience import Experience, Living
         from lamina.data.worlds import worlds
-        from lamina.nn.captured import Captured
         from lamina.nn.noisy_linear import NoisyLinear
+        from lamina.train.captured import Captured
 
         world = self.known
         clips, lives = (bool(world.game) if value is None else value for value in (self.clip_rewards, self.lives))
@@ -294,9 +294,9 @@ class DQN(Task):
 
         ask, actions = Asking(forward, [spec.name for spec in self.inputs], torch.device("cpu")), self.known.actions
 
-        def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> np.ndarray:
+        def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> tuple[np.ndarray, None]:
             with torch.inference_mode():
-                return actions.likeliest(ask(arrays))
+                return actions.likeliest(ask(arrays)), None
 
         return policy
 

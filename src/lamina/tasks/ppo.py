@@ -56,6 +56,8 @@ class PPO(Task):
     channels: Annotated[
         int, Doc("of the first convolution, where pictures are observed; 32 is the network of Mnih et al. 2015")
     ] = 32
+    recurrent: Annotated[int, Doc("units of an LSTM, by which the policy remembers; 0: it does not")] = 0
+    sequence: Annotated[int, Doc("steps in a row through which the LSTM learns")] = 16
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
     frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
     frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
@@ -97,7 +99,7 @@ class PPO(Task):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return ("observation",)
+        return ("observation", "state") if self.recurrent else ("observation",)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,7 +116,8 @@ class PPO(Task):
         return random_play(world, source, self.episodes, self.gamma)
 
     def prepare(self, data: Data) -> PPO:
-        return dataclasses.replace(self, world=dict(data.about["world"]))
+        world = dict(data.about["world"])
+        return dataclasses.replace(self, world=world | {"reader": {**world["reader"], "memory": 2 * self.recurrent}})
 
     def check_settings(self) -> None:
         """Raises LaminaError naming the first setting whose value makes no sense."""
@@ -127,6 +130,7 @@ class PPO(Task):
             "update_epochs",
             "width",
             "channels",
+            "sequence",
             "frame_skip",
             "frame_stack",
             "time_limit",
@@ -135,6 +139,7 @@ class PPO(Task):
             value = getattr(self, flag)
             expect(flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         expect("depth", self.depth, self.depth >= 0, "0 or more")
+        expect("recurrent", self.recurrent, self.recurrent >= 0, "0 or more")
         for flag in ("gamma", "gae_lambda"):
             expect(flag.replace("_", "-"), getattr(self, flag), 0 <= getattr(self, flag) <= 1, "a number from 0 to 1")
         expect("sticky", self.sticky, self.sticky is None or 0 <= self.sticky < 1, "a probability below 1")
@@ -164,17 +169,31 @@ class PPO(Task):
 
     def model(self) -> nn.Module:
         from lamina.models.actor_critic import ActorCritic
+        from lamina.models.recurrent_actor_critic import RecurrentActorCritic
 
         world = self.known
-        return ActorCritic(
-            world.reader.shape,
-            world.actions.kind,
-            world.actions.sizes,
-            self.width,
-            self.depth,
-            self.scale_observations,
-            self.channels,
-        )
+        says = world.reader.shape, world.actions.kind, world.actions.sizes
+        sizes = self.width, self.depth, self.scale_observations, self.channels
+        return RecurrentActorCritic(*says, self.recurrent, *sizes) if self.recurrent else ActorCritic(*says, *sizes)
+
+    def outputs(self, forward: Forward, batch: Batch) -> Output:
+        """Of a policy that remembers, step by step: each begins with what the one before it has kept (Hochreiter and Schmidhuber
+        1997), the first with what had been kept when it was played (Kapturowski et al. 2019, "stored state")."""
+        import torch
+
+        if not self.recurrent or "fresh" not in batch:
+            return super().outputs(forward, batch)
+        names = [spec.name for spec in self.inputs]
+        steps = {name: batch[name].unflatten(0, (self.sequence, -1)) for name in (*names, "fresh")}
+        said: list[Mapping[str, Tensor]] = []
+        for t in range(self.sequence):
+            inputs = {name: steps[name][t] for name in names}
+            if said:
+                inputs["state"] = said[-1]["state"] * (1 - steps["fresh"][t]).unsqueeze(1)
+            output = forward(*inputs.values())
+            assert isinstance(output, dict)
+            said.append(output)
+        return {name: torch.cat([one[name] for one in said]) for name in said[0]}
 
     def loss(self, output: Output, batch: Batch) -> tuple[Tensor, Tensor]:
         """Equation 9: the clipped surrogate (equation 7), the value's error, and entropy."""
@@ -253,26 +272,32 @@ class PPO(Task):
 
         from lamina.data.rollouts import Playing, Rollouts, batch_of
         from lamina.data.worlds import worlds
-        from lamina.nn.captured import Captured
+        from lamina.train.captured import Captured
         from lamina.train.options import expect
 
         expect("batch-size", size, size <= self.envs * self.rollout, f"at most a rollout, {self.envs * self.rollout} steps")
         world, acts = self.known, self._acts()
         atari = bool(world.game)
         clips, lives = (atari if value is None else value for value in (self.clip_rewards, self.lives))
-        playing = Playing(
-            self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not world.pictures, clips, lives
+        sequence = self.sequence if self.recurrent else 1
+        expect(
+            "sequence", sequence, self.rollout % sequence == 0 == size % sequence, "steps that divide --rollout and --batch-size"
         )
+        playing = Playing(
+            self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not world.pictures, clips, lives,
+            sequence, world.reader.memory,
+        )  # fmt: skip
         scales: Any = None
         if self.scale_observations and not world.pictures:
             scales = model.norm
             scales.update(torch.from_numpy(world.reader.encode(columns)["observation"]).to(scales.mean.device))
 
-        def act(*inputs_and_noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def act(*inputs_and_noise: Tensor) -> tuple[Tensor, ...]:
             *inputs, noise = inputs_and_noise
             said = model(*inputs)
             action = acts.sample(said, noise)
-            return action, acts.log_probability(said, action), said["value"][:, 0]
+            kept = (said["state"],) if "state" in said else ()
+            return action, acts.log_probability(said, action), said["value"][:, 0], *kept
 
         return Rollouts(
             Captured(act, [model]), acts.noise, Captured(batch_of), scales, worlds(world, self.envs), playing, size, seed,
@@ -286,10 +311,10 @@ class PPO(Task):
         ask = Asking(forward, [spec.name for spec in self.inputs], torch.device("cpu"))
         drawn = self.act == "drawn" or (self.act == "auto" and world.pictures)
 
-        def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> np.ndarray:
+        def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray | None]:
             with torch.inference_mode():
                 said = ask(arrays)
-            return world.actions.drawn(said, rngs) if drawn else world.actions.likeliest(said)
+            return world.actions.drawn(said, rngs) if drawn else world.actions.likeliest(said), said.get("state")
 
         return policy
 

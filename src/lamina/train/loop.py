@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from lamina.answer import to_device
 from lamina.errors import LaminaError, MachineFault
-from lamina.nn.captured import Captured
 from lamina.run import forward_of, load_tensors, named_tensors
 from lamina.task import Batch, Forward, Output, Stream, Task
 from lamina.train.adversary import Adversary
 from lamina.train.average import Average
+from lamina.train.captured import Captured
 from lamina.train.optimizers import set_rates
 from lamina.train.precision import autocast, float32, has_convolutions
 from lamina.train.recipe import Recipe
