@@ -193,7 +193,7 @@ def test_stretches_of_steps_stand_in_the_order_of_time() -> None:
         whole = known.outputs(model, batch)
         alone = model(batch["observation"], batch["state"])
     assert isinstance(whole, dict)
-    for name in ("logits", "value", "state"):
+    for name in ("logits", "value", "next_state"):
         torch.testing.assert_close(whole[name], alone[name], atol=1e-5, rtol=1e-4)
     assert batch["fresh"].any() and not batch["state"][batch["fresh"] == 1].any() and batch["state"].any()
 
@@ -290,20 +290,21 @@ from run import Model
 
 model, env = Model(), gymnasium.make("CartPole-v1")
 seen, _ = env.reset(seed=int(sys.argv[2]))
-gained, over = 0, False
+gained, over, answer = 0, False, {}
 while not over:
-    (answer,) = model.answers([{"observation": seen.tolist()}])
+    (answer,) = model.answers([{"observation": seen.tolist(), "state": answer.get("state")}])
     seen, reward, terminated, truncated, _ = env.step(answer["action"])
     gained, over = gained + reward, terminated or truncated
 print(gained)
 """
 
 
-def test_an_exported_policy_plays_the_same_episode_without_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recurrent", [0, 4])
+def test_an_exported_policy_plays_the_same_episode_without_torch(recurrent: int, tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    run = learned("ppo", "CartPole-v1", tmp_path, timesteps=2000, envs=4, rollout=64)
+    run = learned("ppo", "CartPole-v1", tmp_path, timesteps=2000, envs=4, rollout=64, recurrent=recurrent)
     lamina.export(run, out=str(tmp_path / "exported"), device="cpu")
     seed = int(run.data().test["seed"][0])
     played = subprocess.run(

@@ -70,6 +70,8 @@ class Input:
     modality: Modality
     low: float | tuple[float, ...] | None = None
     high: float | tuple[float, ...] | None = None
+    names: tuple[str, ...] = ()
+    """Of the numbers of a row, for people, where they are not the columns that are asked for."""
 
 
 class Generates(Protocol):

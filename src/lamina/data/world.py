@@ -87,9 +87,8 @@ class World:
         shape = self.reader.shape
         low = 0.0 if picture else tuple(float("-inf") if b is None else b for b in self.low)
         high = 255.0 if picture else tuple(float("inf") if b is None else b for b in self.high)
-        seen = Input(
-            "observation", ("B", *shape), "uint8" if picture else "float32", "image" if picture else "observation", low, high
-        )
+        kind = ("uint8", "image") if picture else ("float32", "observation")
+        seen = Input("observation", ("B", *shape), *kind, low, high, self.reader.names)
         mask = Input(MASK, ("B", self.reader.choices), "uint8", "side", 0, 1)
         state = Input(STATE, ("B", self.reader.memory), "float32", "side")
         return (seen, *([state] if self.reader.memory else []), *([mask] if self.reader.choices else []))

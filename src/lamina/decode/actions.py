@@ -100,8 +100,8 @@ class Actions:
         if "value" in said:
             for answer, value in zip(found, np.asarray(said["value"], np.float64)[:, 0].tolist(), strict=True):
                 answer["value"] = value
-        if "state" in said:
-            for answer, kept in zip(found, np.asarray(said["state"], np.float64).tolist(), strict=True):
+        if "next_state" in said:
+            for answer, kept in zip(found, np.asarray(said["next_state"], np.float64).tolist(), strict=True):
                 answer["state"] = kept
         return found
 

@@ -141,10 +141,13 @@ def _of_rows(found: Found, run: Run, shown: int) -> dict[str, Any]:
     places = maps.shape[1]
     asks = run.task.asks
     known = len(asks) == places
-    names = list(asks) if known else [f"place {i + 1}" for i in range(places)]
+    named = run.task.inputs[0].names
+    names = list(asks) if known else list(named) if len(named) == places else [f"place {i + 1}" for i in range(places)]
     pages = []
     for row in range(shown):
-        cells = [f"{name} = {_cell(found.columns[name][row])}" for name in asks] if known else names
+        values = [found.columns[name][row] for name in asks] if known else np.asarray(found.columns[asks[0]][row], object).ravel()
+        told = len(values) == places and all(np.ndim(value) == 0 for value in values)
+        cells = [f"{name} = {_cell(value)}" for name, value in zip(names, values, strict=True)] if told else names
         title = f"{_short(found.names[row])}: {in_words(found.answers[row])}  ({method})"
         pages.append(bars(cells, maps[row].tolist(), title, most=10))
     made = {"what it looked at": stacked(pages)}

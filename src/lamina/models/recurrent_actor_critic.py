@@ -19,7 +19,7 @@ from lamina.nn.running_norm import RunningNorm
 
 class RecurrentActorCritic(nn.Module):
     """observation (B, D) float32 or (B, C, H, W) uint8, state (B, 2 U): what the LSTM says and its cell, zeros where an episode
-    begins, and where choices may be forbidden action_mask (B, K) uint8 -> as `ActorCritic`, and the `state` that follows."""
+    begins, and where choices may be forbidden action_mask (B, K) uint8 -> as `ActorCritic`, and `next_state`."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class RecurrentActorCritic(nn.Module):
         with torch.autocast(observation.device.type, enabled=False):  # what is kept for long is never rounded
             hidden_BU, cell_BU = self.lstm(seen_BF.float(), state.chunk(2, 1))
             said, value_B1 = self.policy(hidden_BU), self.value(hidden_BU)
-        found = {"value": value_B1, "features": hidden_BU, "state": torch.cat([hidden_BU, cell_BU], 1)}
+        found = {"value": value_B1, "features": hidden_BU, "next_state": torch.cat([hidden_BU, cell_BU], 1)}
         if action_mask is not None:
             said = said.masked_fill(action_mask == 0, FORBIDDEN)
         if self.kind == "continuous":

@@ -189,7 +189,7 @@ class PPO(Task):
         for t in range(self.sequence):
             inputs = {name: steps[name][t] for name in names}
             if said:
-                inputs["state"] = said[-1]["state"] * (1 - steps["fresh"][t]).unsqueeze(1)
+                inputs["state"] = said[-1]["next_state"] * (1 - steps["fresh"][t]).unsqueeze(1)
             output = forward(*inputs.values())
             assert isinstance(output, dict)
             said.append(output)
@@ -296,7 +296,7 @@ class PPO(Task):
             *inputs, noise = inputs_and_noise
             said = model(*inputs)
             action = acts.sample(said, noise)
-            kept = (said["state"],) if "state" in said else ()
+            kept = (said["next_state"],) if "next_state" in said else ()
             return action, acts.log_probability(said, action), said["value"][:, 0], *kept
 
         return Rollouts(
@@ -314,7 +314,7 @@ class PPO(Task):
         def policy(arrays: Arrays, rngs: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray | None]:
             with torch.inference_mode():
                 said = ask(arrays)
-            return world.actions.drawn(said, rngs) if drawn else world.actions.likeliest(said), said.get("state")
+            return world.actions.drawn(said, rngs) if drawn else world.actions.likeliest(said), said.get("next_state")
 
         return policy
 
