@@ -44,11 +44,8 @@ def grouped(runs: Mapping[str, Run]) -> list[Group]:
     settings = {name: settings_of(run) for name, run in runs.items()}
     together: dict[str, list[str]] = {}
     for name, run in runs.items():
-        if (
-            run.info.get("status", "finished") != "finished"
-            and not run.served
-            and not (run.folder / "model.safetensors").is_file()
-        ):
+        answers = run.served or (run.folder / "model.safetensors").is_file()
+        if run.info.get("status", "finished") != "finished" and not answers:
             run.model()  # says why there is none
         known = run.info.get("seed") is not None
         together.setdefault(json.dumps(settings[name], sort_keys=True) if known else f"alone: {name}", []).append(name)
@@ -74,7 +71,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     """Whatever made a run, but the seed, as flat JSON. What was asked as `auto` is that, whatever it found for each seed.
 
     A device, threads and how often is logged change no more than rounding does. Where a run was made of another, that is a
-    setting: children of different parents are never taken together.
+    setting: children of different parents are never taken together. Names that hold a space cannot be those of a hyperparameter.
     """
     info = run.info
     asked = info.get("arguments", {}).get("recipe", {})
@@ -83,19 +80,19 @@ def settings_of(run: Run) -> dict[str, Any]:
         recipe.pop("evaluations", None)  # as many as the time allowed
     data = info.get("data", {})
     found = {
-        "task": info.get("task"),
-        "file": info.get("task_file"),
+        "task name": info.get("task"),
+        "task file": info.get("task_file"),
         **info.get("hyperparameters", {}),
         **recipe,
         **{name: value for name, value in info.get("source", {}).items() if name != "data"},  # a folder may have moved
-        "data": data.get("fingerprint"),
-        "counts": data.get("counts"),
+        "data fingerprint": data.get("fingerprint"),
+        "data counts": data.get("counts"),
         "precision": info.get("precision"),
         "init": info.get("arguments", {}).get("options", {}).get("init"),
-        "surgeries": info.get("surgeries"),
-        "parent": info.get("parent", {}).get("run"),
-        "lamina": info.get("versions", {}).get("lamina"),
-        **{f"shrink_{name}": value for name, value in info.get("shrink", {}).items() if name != "seed"},
+        "surgeries made": info.get("surgeries"),
+        "parent run": info.get("parent", {}).get("run"),
+        "Lamina version": info.get("versions", {}).get("lamina"),
+        **{f"shrink {name}": value for name, value in info.get("shrink", {}).items() if name != "seed"},
     }
     return jsonable(found)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LEAST_RUNS = 3
 """Fewer have no interval: two runs, drawn again, are the same two."""
 FEW_RUNS = 5
-"""Of fewer, a bootstrap interval is far too narrow: of 3 runs, a 95% one holds the truth 74 times in 100, of 4 87, of 5 89,
+"""Of fewer, a bootstrap interval is far too narrow: of 3 runs, a 95% one holds the truth 74 times in 100, of 4 86, of 5 89,
 of 10 94 (`tests/test_compare_seeds.py`)."""
 ARRANGEMENTS = 20_000
 """Up to so many ways to deal the ranks are all counted; of more, so many are drawn."""
