@@ -32,6 +32,7 @@ from lamina.errors import LaminaError
 from lamina.evaluate import Evaluation, evaluate
 
 if TYPE_CHECKING:
+    from lamina.compare.curves import Curve
     from lamina.data.source import Data, Source
     from lamina.run import Run
 
@@ -101,7 +102,7 @@ def compare(
                 f"compare: expected runs judged by the same metric; {names[0]} by {metric}, {name} by {run.task.headline[0]}"
             )
     groups = grouped(dict(zip(names, runs, strict=True)))
-    picture = drawn(groups, metric, Path(curves), resamples, confidence, seed) if curves is not None else None
+    logged = read_curves(groups, metric, Path(curves)) if curves is not None else []
     evaluations: dict[str, Evaluation] = {}
     for run, name in zip(runs, names, strict=True):
         made = evaluate(run, source, part, resamples, confidence, batch_size, None, seed, device, precision)
@@ -118,6 +119,11 @@ def compare(
     first, in_points = evaluations[names[0]], points(evaluations.values(), metric, direction)
     several = any(len(group.runs) > 1 for group in groups)
     contenders = [contender_of(group, evaluations, metric, resamples, confidence, seed) for group in groups] if several else []
+    picture = Path(curves) if curves is not None else None
+    if picture is not None:
+        from lamina.compare.curves import draw
+
+        draw(logged, metric, picture, resamples, confidence, seed)
     return Comparison(
         evaluations,
         corrected(pairs, direction, in_points, confidence),
@@ -129,16 +135,15 @@ def compare(
     )
 
 
-def drawn(groups: Sequence[Group], metric: str, path: Path, resamples: int, confidence: float, seed: int) -> Path:
-    """The learning curves, before anything is evaluated: what cannot be drawn is told at once."""
-    from lamina.compare.curves import curves_of, draw
+def read_curves(groups: Sequence[Group], metric: str, path: Path) -> list[tuple[Group, list[Curve]]]:
+    """What is drawn to `path` in the end, read before anything is evaluated: what cannot be drawn is told at once."""
+    from lamina.compare.curves import curves_of
     from lamina.train.options import expect_place
 
-    if path.suffix.lower() not in (".png", ".svg"):
+    if path.suffix not in (".png", ".svg"):
         raise LaminaError(f"--curves: expected a file that ends in .png or .svg; got {str(path)!r}")
     expect_place(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return draw([(group, curves_of(group, metric)) for group in groups], metric, path, resamples, confidence, seed)
+    return [(group, curves_of(group, metric)) for group in groups]
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

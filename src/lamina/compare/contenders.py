@@ -30,7 +30,7 @@ class Group:
     @property
     def differs(self) -> str:
         """Its `settings` in words; empty where there are none."""
-        told = [f"{name} {json.dumps(value)}".replace('"', "") for name, value in self.settings.items()]
+        told = [f"{name} {json.dumps(value)}".replace('"', "").replace(" null", " none") for name, value in self.settings.items()]
         more = [f"and {len(told) - TOLD} more"] if len(told) > TOLD else []
         return ", ".join([*told[:TOLD], *more])
 

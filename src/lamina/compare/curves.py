@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PLAYED = "timesteps"
 """What the stream of an agent logs of how much it has played."""
+LEGEND = 2
+"""Settings that a legend has room for; more are in the tables."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,12 @@ def draw(
 
     agents = all(curve.played_E is not None for _, curves in contenders for curve in curves)
     most = max(len(curves) for _, curves in contenders)
-    picture, (axes,) = new_figure(7.5, 4.6)
+    picture, (axes,) = new_figure(7.5, 4.4 + 0.22 * len(contenders))
     for place, (group, curves) in enumerate(contenders):
         color = COLORS[place % len(COLORS)]
         lines = [at_last(c.played_E if agents and c.played_E is not None else c.step_E, c.value_E) for c in curves]
-        label = group.name + (f" ({group.differs})" if group.differs else "")
+        told = 0 < len(group.settings) <= LEGEND
+        label = f"{group.name} ({group.differs})" if told else group.name
         if len(lines) == 1:
             axes.plot(*lines[0], color=color, linewidth=2, marker="o", markersize=3, label=f"{label}, one run")
             continue
@@ -115,8 +118,9 @@ def draw(
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlim(left=0)
     axes.margins(x=0.02)
-    axes.legend(frameon=False, fontsize=9, loc="best")
+    picture.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=1 if len(contenders) < 4 else 2)
     if most >= LEAST_RUNS and resamples:
         words = f"band: {100 * confidence:g}% bootstrap interval over runs; thin: single runs"
         axes.set_title(words, fontsize=9, color="#4b5563", loc="left")
+    path.parent.mkdir(parents=True, exist_ok=True)
     return save(picture, path)
