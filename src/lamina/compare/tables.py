@@ -105,4 +105,4 @@ def print_contests(comparison: Comparison, confidence: str) -> None:
         row = [f"{one.a} - {one.b}", figure(one.difference), between(one.low, one.high, least), probability, figure(one.p_value)]
         rows.append([*row, figure(one.p_adjusted)] if several else row)
     metric, holm = comparison.contests[0].metric, ["p (Holm)"] if several else []
-    print_table([metric, "IQM", f"{confidence} interval", "P(first is better)", "p", *holm], rows)
+    print_table([metric, "IQM difference", f"{confidence} interval", "P(first is better)", "p", *holm], rows)
