@@ -232,12 +232,14 @@ def compare(given: Given) -> int:
 
     check_out(given)
     runs = [opened(given, word) for word in given.words]
-    made = compare(runs, source_of_run(runs[0], given), **asking(given), **judging(given))
+    made = compare(runs, source_of_run(runs[0], given), **asking(given), **judging(given), curves=given.get("curves"))
     write_result(given, made.as_json())
     if given.get("json"):
         print_json(made.as_json())
     else:
         print_comparison(made)
+        if made.curves:
+            print(f"the learning curves: {made.curves}")
     return 0
 
 

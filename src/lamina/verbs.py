@@ -65,6 +65,13 @@ class Out:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """What is drawn beside the figures."""
+
+    curves: Annotated[str | None, Doc("also draw the learning curves, with bands over seeds, to this .png or .svg file")] = None
+
+
+@dataclass(frozen=True)
 class AnswersOut:
     """What answers hold, and where they are written."""
 
@@ -161,16 +168,22 @@ VERBS: dict[str, Verb] = {
     ),
     "compare": Verb(
         "compare",
-        "Runs side by side on the same examples, and whether they differ by more than chance.",
+        "Runs side by side on the same examples, and whether they differ by more than chance. Runs that differ in the seed alone "
+        "count together.",
         (Word("RUN", "the folders of two runs or more", many=True),),
         (
             *SOURCE,
             *ASKING,
             *(dataclasses.replace(f, default=2000) if f.name == "resamples" else f for f in JUDGING),
             *flags_of(Out, "figures"),
+            *flags_of(Curves, "figures"),
             *COMMON,
         ),
-        ("lamina compare runs/first runs/second", "lamina compare runs/* --data flowers-test/"),
+        (
+            "lamina compare runs/first runs/second",
+            "lamina compare runs/* --data flowers-test/",
+            "lamina compare runs/seed0 runs/seed1 runs/seed2 --curves curves.png",
+        ),
     ),
     "check": Verb(
         "check",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.data.atari_scores import human_normalized
 from lamina.data.source import Data, Source
 from lamina.data.world import World
 from lamina.data.worlds import OneByOne, Seen, worlds
@@ -199,11 +200,14 @@ def random_action(world: World, rng: np.random.Generator, mask_NK: np.ndarray | 
     return chosen[0] if actions.kind == "discrete" else np.array(chosen)
 
 
-def means(predictions: Columns) -> dict[str, float]:
-    """What episodes gained and how long they were, on average. Raises LaminaError of answers that are no episodes."""
+def means(predictions: Columns, game: str = "") -> dict[str, float]:
+    """What episodes gained and how long they were, on average; of an Atari `game` whose scores were published, also where that
+    stands between random play (0) and a person (1). Raises LaminaError of answers that are no episodes."""
     if "return" not in predictions:
         raise LaminaError("metrics: expected episodes that were played, by evaluate; got single answers")
-    return {name: float(np.mean(predictions[name])) for name in ("return", "length")}
+    found = {name: float(np.mean(predictions[name])) for name in ("return", "length")}
+    normalized = human_normalized(game, found["return"])
+    return found if normalized is None else {**found, "human_normalized": normalized}
 
 
 def spread(gained: Sequence[float]) -> dict[str, float]:

@@ -89,12 +89,16 @@ def comparison(runs: list[Run], source: Any, asking: dict[str, Any]) -> str:
     from lamina.compare import compare
 
     try:
-        pair = compare(runs, source, **asking).pairs[0]
+        made = compare(runs, source, **asking)
+        pair = made.pairs[0]
     except Exception as error:  # two runs may stand side by side without being comparable
         return f"<p class=warning>They could not be compared: {escape(str(error))}</p>"
     bounds = f"95% interval {pair.low:.4g} to {pair.high:.4g}, p = {pair.p_value:.3g}"
     told = f"Difference in {pair.metric}: {pair.difference:.4g} ({bounds})."
-    return f"<p class=lead>{escape(pair.verdict)}</p><p>{escape(told)}</p>"
+    alike = (
+        "<p>They differ in the seed alone: which of them is better says nothing of their settings.</p>" if made.contenders else ""
+    )
+    return f"<p class=lead>{escape(pair.verdict)}</p><p>{escape(told)}</p>{alike}"
 
 
 def written(path: Path, text: str) -> None:

@@ -314,10 +314,10 @@ class DQN(Task):
         return first_filmed(self.known, self._policy(forward), columns, folder)
 
     def metrics(self, examples: Columns, predictions: Columns) -> dict[str, float]:
-        """Means over episodes: of what was gained, and of how many steps it took."""
+        """Means over episodes: of what was gained, and of how many steps it took; of Atari, beside a person's too."""
         from lamina.data.play import means
 
-        return means(predictions)
+        return means(predictions, self.known.game)
 
     def details(self, examples: Columns, predictions: Columns) -> dict[str, Any]:
         """How what was gained is spread over the episodes."""

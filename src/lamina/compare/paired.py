@@ -1,4 +1,4 @@
-"""Is one run better than another, or is it chance? Runs are compared on the same examples, pair by pair.
+"""One run against another, on the same examples: which of two models is better, or is it chance?
 
 The difference of the headline metric is resampled with both runs judged on the same draws (the paired bootstrap:
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993; Koehn, Statistical Significance Tests for Machine
@@ -9,24 +9,18 @@ sampling error of the difference between correlated proportions, 1947) looks at 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lamina.errors import LaminaError
-from lamina.evaluate import Evaluation, evaluate
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lamina.data.source import Data, Source
-    from lamina.run import Run
+    from lamina.evaluate import Evaluation
 
-RESAMPLES = 2000
-"""More than for an interval alone: the least p-value that n resamples can show is 2 / (n + 1)."""
 SIGNIFICANT = 0.05
 
 
@@ -56,82 +50,6 @@ class Pair:
     """Holm-corrected for the number of pairs; the same as `p_value` where there is one pair."""
     verdict: str
     mcnemar: McNemar | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Several runs on the same examples."""
-
-    evaluations: dict[str, Evaluation]
-    pairs: list[Pair]
-    part: str
-    count: int
-
-    def as_json(self) -> dict[str, Any]:
-        """What `lamina compare --json` prints."""
-        return {
-            "runs": {name: evaluation.metrics for name, evaluation in self.evaluations.items()},
-            "pairs": self.pairs,
-            "part": self.part,
-            "count": self.count,
-        }
-
-
-def compare(
-    runs: Sequence[Run],
-    source: Source | Data | str | Path | None = None,
-    part: str | None = None,
-    resamples: int = RESAMPLES,
-    confidence: float = 0.95,
-    batch_size: int | Literal["auto"] = "auto",
-    seed: int = 0,
-    device: str = "auto",
-    precision: str | None = None,
-) -> Comparison:
-    """Evaluate `runs` on the same examples and say which differ by more than chance.
-
-    Without a `source`, each run's own data is read again, and must be the same data, split the same way.
-    Raises LaminaError for fewer than two runs, runs whose examples differ, or runs of different headline metrics.
-    """
-    if len(runs) < 2:
-        raise LaminaError(f"compare: expected two runs or more; got {len(runs)}")
-    names = names_of(runs)
-    metric, direction = runs[0].task.headline
-    for run, name in zip(runs, names, strict=True):
-        if run.task.headline != (metric, direction):
-            raise LaminaError(
-                f"compare: expected runs judged by the same metric; {names[0]} by {metric}, {name} by {run.task.headline[0]}"
-            )
-    evaluations: dict[str, Evaluation] = {}
-    for run, name in zip(runs, names, strict=True):
-        made = evaluate(run, source, part, resamples, confidence, batch_size, None, seed, device, precision)
-        first = next(iter(evaluations.values()), made)
-        if (made.fingerprint, made.count) != (first.fingerprint, first.count):
-            raise LaminaError(
-                f"compare: expected runs with the same examples and split; {name} has others than {names[0]}: "
-                "name a common test set with --data"
-            )
-        evaluations[name] = made
-    pairs = [
-        paired(a, b, evaluations[a], evaluations[b], metric, direction, confidence) for a, b in itertools.combinations(names, 2)
-    ]
-    first = evaluations[names[0]]
-    return Comparison(
-        evaluations,
-        corrected(pairs, direction, points(evaluations.values(), metric, direction), confidence),
-        first.part,
-        first.count,
-    )
-
-
-def names_of(runs: Sequence[Run]) -> list[str]:
-    """Folder names, or whole paths where two folders share a name."""
-    short = [run.folder.name for run in runs]
-    names = short if len(set(short)) == len(short) else [str(run.folder) for run in runs]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise LaminaError(f"compare: expected different runs; got {twice} twice")
-    return names
 
 
 def points(evaluations: Any, metric: str, direction: str) -> bool:
@@ -263,37 +181,3 @@ def sign_test(a: int, b: int) -> float:
     logs = [constant - math.lgamma(k + 1) - math.lgamma(total - k + 1) for k in range(min(a, b) + 1)]
     top = max(logs)
     return min(1.0, 2 * math.exp(top) * math.fsum(math.exp(value - top) for value in logs))
-
-
-def print_comparison(comparison: Comparison) -> None:
-    """Tables for people: the metrics of every run, then every pair, then the verdicts."""
-    from lamina.terminal import figure, print_table
-
-    first = next(iter(comparison.evaluations.values()))
-    names = list(comparison.evaluations)
-
-    def cell(value: dict[str, float | None]) -> str:
-        return f"{figure(value['value'])} ({figure(value['low'])} to {figure(value['high'])})"
-
-    nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
-    rows = [
-        [metric, *[cell(comparison.evaluations[name].metrics.get(metric, nothing)) for name in names]] for metric in first.metrics
-    ]
-    if len(names) > 3:  # many runs fit better downwards
-        metric = comparison.pairs[0].metric
-        headers, rows = ["run", metric], [[name, cell(comparison.evaluations[name].metrics[metric])] for name in names]
-    else:
-        headers = ["metric", *names]
-    print_table(headers, rows, f"{comparison.count:,} examples of {comparison.part}")
-    corrected_header = ["p (Holm)"] if len(comparison.pairs) > 1 else []
-    pair_rows = [
-        [f"{p.a} - {p.b}", p.difference, p.low, p.high, figure(p.p_value), *([figure(p.p_adjusted)] if corrected_header else [])]
-        for p in comparison.pairs
-    ]
-    print_table([comparison.pairs[0].metric, "difference", "from", "to", "p", *corrected_header], pair_rows)
-    tested = [(p, p.mcnemar) for p in comparison.pairs if p.mcnemar]
-    if tested:
-        rows = [[f"{p.a} - {p.b}", m.both, m.only_a, m.only_b, m.neither, figure(m.p_value)] for p, m in tested]
-        print_table(["examples right", "both", "first only", "second only", "neither", "McNemar p"], rows)
-    for pair in comparison.pairs:
-        print(pair.verdict)
