@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lamina.data.source import Source, Stored
 from lamina.data.spaces import actions_of, reader_of
@@ -47,6 +47,8 @@ class Show:
     side: int = 84
     """Of a picture, in pixels."""
     time_limit: int | None = None
+    masks: bool = True
+    """What the environment says is not possible is forbidden."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ class World:
         try:
             space = env.observation_space
             actions = actions_of(env.action_space)
-            inner = getattr(space, "spaces", {})
-            masked = isinstance(inner, Mapping) and MASK in inner
-            reader, (low, high) = reader_of(space, actions.choices if masked else 0)
+            where = where_masked(env, environment) if show.masks and actions.choices else ""
+            reader, (low, high) = reader_of(space, actions.choices if where else 0)
+            reader = dataclasses.replace(reader, beside=where == "info")
         finally:
             env.close()
         return World(environment, reader, actions, low, high, show)
@@ -189,6 +191,19 @@ def opened(environment: str, show: Show, pictures: bool = False) -> Any:
     if not isinstance(env, gym.Env):
         raise LaminaError(f"data: expected {environment} to be a gymnasium.Env; got {type(env).__mro__[-2].__name__}")
     return env if show.time_limit is None else gym.wrappers.TimeLimit(env, show.time_limit)
+
+
+def where_masked(env: Any, environment: str) -> Literal["observation", "info", ""]:
+    """Where an environment says which actions are possible: in its observations, or in the `info` of `reset`, as some of
+    gymnasium's own do. Raises LaminaError where it cannot be reset."""
+    inner = getattr(env.observation_space, "spaces", {})
+    if isinstance(inner, Mapping) and MASK in inner:
+        return "observation"
+    try:
+        _, info = env.reset(seed=0)
+        return "" if info.get(MASK) is None else "info"
+    except Exception as error:
+        raise LaminaError(f"{environment}: reset with seed 0 raised {type(error).__name__}: {one_line(error)}") from error
 
 
 def class_of(environment: str) -> Any:

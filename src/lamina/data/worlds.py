@@ -22,6 +22,7 @@ import numpy as np
 
 from lamina.data.world import ALE_FRAMES, World, gymnasium, one_line, opened, spec_of
 from lamina.errors import LaminaError
+from lamina.modalities.observation import MASK, nested
 
 WORTH_ARRAYS = 4
 """Worlds from which on arrays of all are faster than one after another: CartPole took 105 against 64 microseconds a step of 4,
@@ -112,7 +113,7 @@ def worlds(world: World, count: int, exact: bool = False) -> Worlds:
     found = spec_of(world.environment)
     entry = str(getattr(found, "vector_entry_point", None) or "")
     known = entry and "phys2d" not in entry and world.show.time_limit is None  # those want another framework
-    if known and not exact and count >= WORTH_ARRAYS:
+    if known and not world.reader.choices and not exact and count >= WORTH_ARRAYS:
         return Vectorized(world, count)
     return OneByOne(world, count)
 
@@ -159,7 +160,7 @@ class OneByOne:
             seen, info = self.envs[i].reset(seed=seed)
         except Exception as error:
             raise LaminaError(self._where(i, f"reset raised {type(error).__name__}: {one_line(error)}")) from error
-        return self._with_mask(seen, info)
+        return self._with_mask(i, seen, info)
 
     def _act(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
         plain = action.item() if self.world.actions.kind == "discrete" else action
@@ -171,12 +172,20 @@ class OneByOne:
             raise LaminaError(self._where(i, f"step raised {type(error).__name__}: {one_line(error)}")) from error
         if not np.isfinite(reward):
             raise LaminaError(self._where(i, f"expected a finite reward; got {reward}"))
-        return self._with_mask(seen, info), reward, bool(terminated), bool(truncated)
+        return self._with_mask(i, seen, info, bool(terminated or truncated)), reward, bool(terminated), bool(truncated)
 
-    def _with_mask(self, seen: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
-        if not self.world.reader.choices:
+    def _with_mask(self, i: int, seen: Any, info: Mapping[str, Any], over: bool = False) -> tuple[Any, Any]:
+        """What is seen, and which actions it allows, wherever the environment says that. At an end it may say nothing, or that
+        none is possible: none is taken there."""
+        choices = self.world.reader.choices
+        if not choices:
             return seen, None
-        return seen, seen.get("action_mask") if isinstance(seen, Mapping) else info.get("action_mask")
+        mask = seen.get(MASK) if isinstance(seen, Mapping) and MASK in seen else info.get(MASK)
+        if over and (mask is None or not any(np.any(part) for part in nested(mask))):
+            return seen, np.ones(choices, np.uint8)
+        if mask is None:
+            raise LaminaError(self._where(i, f"expected an {MASK} of {choices} as at first; got none"))
+        return seen, mask
 
     def _seen(
         self,
@@ -189,7 +198,7 @@ class OneByOne:
     ) -> Seen:
         columns: dict[str, Any] = {"observation": [seen for seen, _ in shown]}
         if self.world.reader.choices:
-            columns["action_mask"] = [mask for _, mask in shown]
+            columns[MASK] = [mask for _, mask in shown]
         try:
             arrays = self.world.reader.encode(columns)
         except LaminaError as error:
@@ -202,7 +211,7 @@ class OneByOne:
             none if terminated is None else terminated,
             none if truncated is None else truncated,
             fresh,
-            arrays.get("action_mask"),
+            arrays.get(MASK),
         )
 
     def _where(self, i: int, what: str) -> str:

@@ -38,10 +38,12 @@ class ObservationReader:
     """Of the D numbers, for people."""
     choices: int = 0
     """How many actions a mask speaks of; 0: there is none."""
+    beside: bool = False
+    """The mask is a column of its own, no part of the observation."""
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return (COLUMN,)
+        return (COLUMN, MASK) if self.beside else (COLUMN,)
 
     def gather(self, sources: Sequence[Any]) -> Columns:
         return gather_inputs(sources, self.asks)

@@ -70,6 +70,7 @@ class DQN(Task):
     frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
     frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
+    masks: Annotated[bool, Doc("forbid what the environment says is not possible (action_mask)")] = True
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
 
     world: Mapping[str, Any] = learned(None)
@@ -103,7 +104,7 @@ class DQN(Task):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return ("observation",)
+        return self.known.reader.asks
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -116,7 +117,7 @@ class DQN(Task):
         from lamina.data.world import Show, world_of
 
         self.check_settings()
-        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
+        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit, masks=self.masks)
         world = world_of(source, show, demo="CartPole-v1")
         if world.actions.kind != "discrete":
             raise LaminaError(

@@ -60,6 +60,7 @@ class PPO(Task):
     frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
     frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
+    masks: Annotated[bool, Doc("forbid what the environment says is not possible (action_mask)")] = True
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
     act: Annotated[
         Literal["auto", "likeliest", "drawn"],
@@ -97,7 +98,7 @@ class PPO(Task):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return ("observation",)
+        return self.known.reader.asks
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ class PPO(Task):
         from lamina.data.world import Show, world_of
 
         self.check_settings()
-        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
+        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit, masks=self.masks)
         world = world_of(source, show, demo="CartPole-v1")
         return random_play(world, source, self.episodes, self.gamma)
 
