@@ -364,9 +364,10 @@ def test_masks_are_looked_for_where_there_are_choices_and_they_are_wanted(maskin
 
 
 def test_taxi_says_what_is_possible() -> None:
-    world = World.of("Taxi-v4", Show())
+    taxi = "Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"
+    world = World.of(taxi, Show())
     seen = OneByOne(world, 1).reset([3])
     assert seen.mask_NK is not None and seen.mask_NK.shape == (1, 6) and seen.mask_NK.any()
-    env = gymnasium.make("Taxi-v4")
+    env = gymnasium.make(taxi)
     _, info = env.reset(seed=3)
     np.testing.assert_array_equal(seen.mask_NK[0], info["action_mask"])

@@ -292,29 +292,38 @@ class Atari:
         self.world, self.count, show = world, count, world.show
         shown: dict[str, Any] = {"img_height": show.side, "img_width": show.side, "stack_num": show.frame_stack}
         if color:
-            shown = {"img_height": 210, "img_width": 160, "stack_num": 1, "grayscale": False}
+            shown = {"img_height": 210, "img_width": 160, "stack_num": 1}
+        skip = show.frame_skip or 4
         self.env = AtariVectorEnv(
             game=world.game,
             num_envs=count,
             repeat_action_probability=show.sticky or 0.0,
-            frameskip=show.frame_skip,
-            max_num_frames_per_episode=ALE_FRAMES if show.time_limit is None else show.time_limit * show.frame_skip,
+            frameskip=skip,
+            grayscale=not (color or show.color),
+            max_num_frames_per_episode=ALE_FRAMES if show.time_limit is None else show.time_limit * skip,
             reward_clipping=False,
             episodic_life=False,
             **shown,
         )
         self.over = np.zeros(count, bool)
+        self.colored = show.color and not color
 
     def reset(self, seeds: Sequence[int]) -> Seen:
         observation, info = self.env.reset(seed=np.array([episode_seed(int(s), 0) % 2**31 for s in seeds]))
         self.over[:] = False
         none = np.zeros(self.count, bool)
-        return Seen(observation, np.zeros(self.count), none, none, np.ones(self.count, bool), None, np.array(info["lives"]))
+        return self._seen(observation, info, np.zeros(self.count), none, none, np.ones(self.count, bool))
 
     def step(self, action: np.ndarray) -> Seen:
         observation, reward, terminated, truncated, info = self.env.step(self.world.actions.raw(action))
         fresh, self.over = self.over, terminated | truncated
-        return Seen(observation, np.asarray(reward, np.float64), terminated, truncated, fresh, None, np.array(info["lives"]))
+        return self._seen(observation, info, np.asarray(reward, np.float64), terminated, truncated, fresh)
+
+    def _seen(self, observation: np.ndarray, info: Mapping[str, Any], *rest: np.ndarray) -> Seen:
+        """Frames in color are (N, K, H, W, 3) of the emulator, (N, 3 K, H, W) of a model."""
+        if self.colored:
+            observation = np.moveaxis(observation, -1, 2).reshape(self.count, *self.world.reader.shape)
+        return Seen(observation, *rest, lives_N=np.array(info["lives"]))
 
     def state_dict(self) -> dict[str, Any]:
         return {}

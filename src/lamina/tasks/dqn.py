@@ -67,8 +67,9 @@ class DQN(Task):
         int, Doc("of the first convolution, where pictures are observed; 32 is the network of Mnih et al. 2015")
     ] = 32
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
-    frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
-    frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
+    frame_skip: Annotated[int | None, Doc("frames that an action lasts, of pictures (default: 4 of Atari, else 1)")] = None
+    frame_stack: Annotated[int, Doc("frames that are seen at once, of pictures")] = 4
+    color: Annotated[bool, Doc("pictures keep their colors")] = False
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
     masks: Annotated[bool, Doc("forbid what the environment says is not possible (action_mask)")] = True
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
@@ -117,7 +118,7 @@ class DQN(Task):
         from lamina.data.world import Show, world_of
 
         self.check_settings()
-        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit, masks=self.masks)
+        show = Show(self.sticky, self.frame_skip, self.frame_stack, 84, self.time_limit, self.masks, self.color)
         world = world_of(source, show, demo="CartPole-v1")
         if world.actions.kind != "discrete":
             raise LaminaError(

@@ -48,7 +48,7 @@ class PPO(Task):
     entropy: Annotated[float, Doc("weight of the entropy of the policy: more of it explores longer")] = 0.01
     value_weight: Annotated[float, Doc("weight of the value's squared error")] = 0.5
     scale_observations: Annotated[bool, Doc("observed numbers over their mean and deviation so far")] = True
-    scale_rewards: Annotated[bool, Doc("rewards over the deviation of their discounted sum so far; not of pictures")] = True
+    scale_rewards: Annotated[bool, Doc("rewards over the deviation of their discounted sum so far; not of Atari")] = True
     clip_rewards: Annotated[bool | None, Doc("learn from the sign of rewards (default: of Atari)")] = None
     lives: Annotated[bool | None, Doc("learn that the loss of a life is an end (default: of Atari)")] = None
     width: Annotated[int, Doc("units of a hidden layer, where numbers are observed")] = 64
@@ -57,8 +57,9 @@ class PPO(Task):
         int, Doc("of the first convolution, where pictures are observed; 32 is the network of Mnih et al. 2015")
     ] = 32
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
-    frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
-    frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
+    frame_skip: Annotated[int | None, Doc("frames that an action lasts, of pictures (default: 4 of Atari, else 1)")] = None
+    frame_stack: Annotated[int, Doc("frames that are seen at once, of pictures")] = 4
+    color: Annotated[bool, Doc("pictures keep their colors")] = False
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
     masks: Annotated[bool, Doc("forbid what the environment says is not possible (action_mask)")] = True
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
@@ -110,7 +111,7 @@ class PPO(Task):
         from lamina.data.world import Show, world_of
 
         self.check_settings()
-        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit, masks=self.masks)
+        show = Show(self.sticky, self.frame_skip, self.frame_stack, 84, self.time_limit, self.masks, self.color)
         world = world_of(source, show, demo="CartPole-v1")
         return random_play(world, source, self.episodes, self.gamma)
 
@@ -262,7 +263,7 @@ class PPO(Task):
         atari = bool(world.game)
         clips, lives = (atari if value is None else value for value in (self.clip_rewards, self.lives))
         playing = Playing(
-            self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not world.pictures, clips, lives
+            self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not atari, clips, lives
         )
         scales: Any = None
         if self.scale_observations and not world.pictures:
