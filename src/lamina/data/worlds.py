@@ -106,8 +106,15 @@ class Worlds(Protocol):
     def close(self) -> None: ...
 
 
-def worlds(world: World, count: int, exact: bool = False) -> Worlds:
-    """The fastest kind that there is of this world; with `exact`, the fastest of which every episode has its own seed."""
+def worlds(world: World, count: int, exact: bool = False, workers: int = 0) -> Worlds:
+    """The fastest kind that there is of this world; with `exact`, the fastest of which every episode has its own seed; with
+    `workers`, in so many processes. Raises LaminaError where Atari is to be."""
+    if workers and world.game:
+        raise LaminaError("workers: expected 0, since Atari plays in threads of its own")
+    if workers:
+        from lamina.data.workers import Workers
+
+        return Workers(world, count, workers)
     if world.game:
         return Atari(world, count)
     found = spec_of(world.environment)

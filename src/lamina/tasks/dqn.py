@@ -40,6 +40,7 @@ class DQN(Task):
 
     timesteps: Annotated[int | None, Doc("steps played in all worlds together (default: 100,000; of pictures, 1 million)")] = None
     envs: Annotated[int, Doc("worlds played side by side")] = 8
+    workers: Annotated[int, Doc("processes that step the worlds; 0: this one does; not of Atari")] = 0
     replay: Annotated[int, Doc("steps that are remembered")] = 100_000
     warm_up: Annotated[int, Doc("steps of random play before anything is learned")] = 1_000
     steps_per_update: Annotated[float, Doc("steps played for each batch that is learned from")] = 2.0
@@ -155,6 +156,7 @@ class DQN(Task):
         expect("priority", self.priority, self.priority >= 0, "0 or more")
         expect("atoms", self.atoms, self.atoms >= 2, "2 or more")
         expect("most", self.most, self.most > self.least, f"more than the least, {self.least}")
+        expect("workers", self.workers, self.workers >= 0, "0 or more")
         expect("sticky", self.sticky, self.sticky is None or 0 <= self.sticky < 1, "a probability below 1")
 
     def encode(self, columns: Columns, mode: Mode) -> Batch:
@@ -288,7 +290,8 @@ class DQN(Task):
 
         asked = Captured(act, [model]), Captured(foreseen, [model, target]), Captured(wrong, [model])
         noisy = [module for module in model.modules() if isinstance(module, NoisyLinear)]
-        return Experience(model, target, *asked, world, worlds(world, self.envs), living, noisy, size, seed, progress)
+        several = worlds(world, self.envs, workers=self.workers)
+        return Experience(model, target, *asked, world, several, living, noisy, size, seed, progress)
 
     def _policy(self, forward: Forward) -> Policy:
         """The best action."""

@@ -39,6 +39,7 @@ class PPO(Task):
 
     timesteps: Annotated[int | None, Doc("steps played in all worlds together (default: 500,000; of pictures, 2 million)")] = None
     envs: Annotated[int, Doc("worlds played side by side")] = 16
+    workers: Annotated[int, Doc("processes that step the worlds; 0: this one does; not of Atari")] = 0
     rollout: Annotated[int, Doc("steps of each world between updates")] = 128
     update_epochs: Annotated[int | None, Doc("times that a rollout is learned from (default: 10; of pictures, 4)")] = None
     gamma: Annotated[float, Doc("discount of a reward one step later")] = 0.99
@@ -139,6 +140,7 @@ class PPO(Task):
         expect("depth", self.depth, self.depth >= 0, "0 or more")
         for flag in ("gamma", "gae_lambda"):
             expect(flag.replace("_", "-"), getattr(self, flag), 0 <= getattr(self, flag) <= 1, "a number from 0 to 1")
+        expect("workers", self.workers, self.workers >= 0, "0 or more")
         expect("sticky", self.sticky, self.sticky is None or 0 <= self.sticky < 1, "a probability below 1")
         expect("clip-range", self.clip_range, self.clip_range > 0, "a number above 0")
 
@@ -276,8 +278,9 @@ class PPO(Task):
             action = acts.sample(said, noise)
             return action, acts.log_probability(said, action), said["value"][:, 0]
 
+        several = worlds(world, self.envs, workers=self.workers)
         return Rollouts(
-            Captured(act, [model]), acts.noise, Captured(batch_of), scales, worlds(world, self.envs), playing, size, seed,
+            Captured(act, [model]), acts.noise, Captured(batch_of), scales, several, playing, size, seed,
             [spec.name for spec in self.inputs], next(model.parameters()).device,
         )  # fmt: skip
 
