@@ -233,6 +233,20 @@ def test_worlds_are_remembered_as_json() -> None:
         assert World.from_state(json.loads(json.dumps(world.state(), allow_nan=False))) == world
 
 
+def test_settings_that_say_nothing_make_no_other_world() -> None:
+    """What a run learned from stays what it was when there were fewer settings; a choice makes another world of it."""
+    import json
+
+    from lamina.data.play import random_play
+
+    world = World.of("CartPole-v1", Show())
+    assert world.identity()["show"] == {"sticky": None, "frame_skip": 4, "frame_stack": 4, "side": 84, "time_limit": None}
+    assert set(world.identity()["reader"]) == {"shape", "parts", "names", "choices"}
+    free = World.of("CartPole-v1", Show(masks=False))
+    assert random_play(world, Source(), 2, 0.9).fingerprint != random_play(free, Source(), 2, 0.9).fingerprint
+    assert json.loads(json.dumps(world.identity()))["environment"] == "CartPole-v1"
+
+
 def test_actions_are_told_in_the_environments_own_numbers() -> None:
     assert actions_of(spaces.Discrete(3, start=-1)).raw(np.array([0, 2])).tolist() == [-1, 1]
     several = actions_of(spaces.MultiDiscrete([3, 2]))

@@ -56,6 +56,10 @@ class Show:
     """Pictures keep their colors: three channels a frame."""
 
 
+LATER: dict[str, dict[str, Any]] = {"reader": {"beside": False, "memory": 0}, "show": {"masks": True, "color": False}}
+"""Settings that came after runs were made, and what they were when there was no choice."""
+
+
 @dataclass(frozen=True)
 class World:
     """An environment, and what it shows and takes."""
@@ -75,10 +79,11 @@ class World:
         found = spec_of(environment)
         if found is not None and "ale_py" in str(found.entry_point):
             return atari(environment, found, show)
-        show = dataclasses.replace(show, frame_skip=show.frame_skip or 1)
         env = opened(environment, show)
         try:
             space = env.observation_space
+            if is_picture(space):
+                show = dataclasses.replace(show, frame_skip=show.frame_skip or 1)
             actions = actions_of(env.action_space)
             where = where_masked(env, environment) if show.masks and actions.choices else ""
             reader, (low, high) = reader_of(space, actions.choices if where else 0)
@@ -106,6 +111,14 @@ class World:
 
     def state(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """`state`, as it was before some settings came: where they say nothing, they make no other world of it."""
+        state = self.state()
+        for part, fields in LATER.items():
+            state[part] = {name: value for name, value in state[part].items() if name not in fields or value != fields[name]}
+        state["show"]["frame_skip"] = self.show.frame_skip or 4
+        return state
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> World:
