@@ -111,6 +111,20 @@ class Recall(gymnasium.Env):
         return self._next(), float(over and action == self.shown), over, False, {}
 
 
+class Beside(Same):
+    """As Masked, and `info` says so."""
+
+    def reset(self, seed=None, options=None):
+        seen, _ = super().reset(seed, options)
+        return seen, {"action_mask": np.eye(3, dtype=np.int8)[self.shown]}
+
+    def step(self, action):
+        if action != self.shown:
+            raise ValueError("a forbidden action was taken")
+        *told, _ = super().step(action)
+        return *told, {"action_mask": np.eye(3, dtype=np.int8)[self.shown]}
+
+
 class Wait(gymnasium.Env):
     """Action 1 takes 1 and ends; action 0 gives 0.3 and goes on, and a limit cuts after 4: waiting is worth more only to who
     knows that a cut is no end."""
@@ -159,8 +173,27 @@ def test_a_policy_learns_each_kind_of_action(name: str, least: float, more: dict
     assert gained(learned("ppo", f"{file}:{name}", tmp_path, **{**PPO, **more})) >= least
 
 
-def test_a_policy_never_takes_what_is_forbidden(file: Path, tmp_path: Path) -> None:
-    assert gained(learned("ppo", f"{file}:Masked", tmp_path, **{**PPO, "timesteps": 2000})) == 10
+@pytest.mark.parametrize("name", ["Masked", "Beside"])
+def test_a_policy_never_takes_what_is_forbidden(name: str, file: Path, tmp_path: Path) -> None:
+    assert gained(learned("ppo", f"{file}:{name}", tmp_path, **{**PPO, "timesteps": 2000})) == 10
+
+
+@pytest.mark.parametrize("task", ["ppo", "dqn"])
+def test_without_masks_what_is_forbidden_is_taken(task: str, file: Path, tmp_path: Path) -> None:
+    from lamina.errors import LaminaError
+
+    with pytest.raises(LaminaError, match="a forbidden action was taken"):
+        learned(task, f"{file}:Beside", tmp_path, timesteps=512, masks=False)
+
+
+def test_whoever_asks_says_what_is_possible(file: Path, tmp_path: Path) -> None:
+    from lamina.errors import LaminaError
+
+    run = learned("ppo", f"{file}:Beside", tmp_path, timesteps=64, envs=2, rollout=32)
+    answers = run.predict([{"observation": 0, "action_mask": row} for row in np.eye(3, dtype=int).tolist()])
+    assert [answer["action"] for answer in answers] == [0, 1, 2]
+    with pytest.raises(LaminaError, match="missing: action_mask"):
+        run.predict([{"observation": 0}])
 
 
 def test_a_policy_with_an_lstm_remembers_and_keeps_to_what_is_allowed(file: Path, tmp_path: Path) -> None:
@@ -232,8 +265,9 @@ def test_what_actions_are_worth_is_learned_by_each_option(option: str, file: Pat
     assert gained(learned("dqn", f"{file}:Same", tmp_path, **{**DQN, **OPTIONS[option]})) >= 9.5
 
 
-def test_worth_is_told_only_of_what_is_allowed(file: Path, tmp_path: Path) -> None:
-    assert gained(learned("dqn", f"{file}:Masked", tmp_path, **{**DQN, "timesteps": 1000})) == 10
+@pytest.mark.parametrize("name", ["Masked", "Beside"])
+def test_worth_is_told_only_of_what_is_allowed(name: str, file: Path, tmp_path: Path) -> None:
+    assert gained(learned("dqn", f"{file}:{name}", tmp_path, **{**DQN, "timesteps": 1000})) == 10
 
 
 @pytest.mark.parametrize("task", ["ppo", "dqn"])

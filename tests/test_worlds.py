@@ -233,6 +233,20 @@ def test_worlds_are_remembered_as_json() -> None:
         assert World.from_state(json.loads(json.dumps(world.state(), allow_nan=False))) == world
 
 
+def test_settings_that_say_nothing_make_no_other_world() -> None:
+    """What a run learned from stays what it was when there were fewer settings; a choice makes another world of it."""
+    import json
+
+    from lamina.data.play import random_play
+
+    world = World.of("CartPole-v1", Show())
+    assert world.identity()["show"] == {"sticky": None, "frame_skip": 4, "frame_stack": 4, "side": 84, "time_limit": None}
+    assert set(world.identity()["reader"]) == {"shape", "parts", "names", "choices"}
+    free = World.of("CartPole-v1", Show(masks=False))
+    assert random_play(world, Source(), 2, 0.9).fingerprint != random_play(free, Source(), 2, 0.9).fingerprint
+    assert json.loads(json.dumps(world.identity()))["environment"] == "CartPole-v1"
+
+
 def test_actions_are_told_in_the_environments_own_numbers() -> None:
     assert actions_of(spaces.Discrete(3, start=-1)).raw(np.array([0, 2])).tolist() == [-1, 1]
     several = actions_of(spaces.MultiDiscrete([3, 2]))
@@ -248,3 +262,126 @@ def test_random_actions_are_allowed_ones() -> None:
     rng = np.random.default_rng(0)
     mask = np.array([[0, 1]], np.uint8)
     assert {random_action(world, rng, mask, 0) for _ in range(20)} == {1}
+
+
+MASKING = '''
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Telling(gymnasium.Env):
+    """`info` says which of 3 actions is possible; another one is a fault."""
+
+    observation_space = spaces.Discrete(3)
+    action_space = spaces.Discrete(3)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._next()
+
+    def _next(self):
+        self.shown = int(self.np_random.integers(3))
+        return self.shown, {"action_mask": self._mask()}
+
+    def _mask(self):
+        return np.eye(3, dtype=np.int8)[self.shown]
+
+    def step(self, action):
+        if action != self.shown:
+            raise ValueError("a forbidden action was taken")
+        self.steps += 1
+        seen, info = self._next()
+        return seen, 1.0, self.steps >= 5, False, info
+
+
+class TooLong(Telling):
+    def _mask(self):
+        return np.ones(4, np.int8)
+
+
+class AllForbidden(Telling):
+    def _mask(self):
+        return super()._mask() * (self.steps != 2)
+
+
+class NoneAtTheEnd(Telling):
+    def _mask(self):
+        return super()._mask() * (self.steps < 5)
+
+
+class SilentLater(Telling):
+    def step(self, action):
+        *told, info = super().step(action)
+        return *told, info if self.steps < 3 else {}
+
+
+class SilentAtTheEnd(Telling):
+    def step(self, action):
+        *told, info = super().step(action)
+        return *told, info if self.steps < 5 else {}
+
+
+class Numbers(Telling):
+    action_space = spaces.Box(-1, 1, (3,), np.float32)
+
+
+class Unready(Telling):
+    def reset(self, seed=None, options=None):
+        raise RuntimeError("not today")
+'''
+
+
+@pytest.fixture(scope="module")
+def masking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("masks") / "masking.py"
+    path.write_text(MASKING)
+    return path
+
+
+def allowed(arrays: Any, rngs: list[np.random.Generator]) -> np.ndarray:
+    return np.array([int(rng.choice(np.flatnonzero(mask))) for rng, mask in zip(rngs, arrays["action_mask"], strict=True)])
+
+
+@pytest.mark.parametrize("name", ["Telling", "NoneAtTheEnd", "SilentAtTheEnd"])
+def test_a_mask_beside_the_observation_is_heeded(masking: Path, name: str) -> None:
+    """At an end nothing is possible, and nothing has to be said of it."""
+    world = counting(masking, name)
+    assert world.reader.asks == ("observation", "action_mask") and world.reader.choices == 3
+    assert [spec.name for spec in world.inputs] == ["observation", "action_mask"]
+    assert World.from_state(world.state()) == world
+    assert [(e.gained, e.steps) for e in played(world, allowed, [1, 2])] == [(5, 5), (5, 5)]
+    assert np.asarray(moments(world, [1, 2], 0.9)["action_mask"]).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("TooLong", "step 0 of an episode with seed 7: action_mask: expected 3 of 0 and 1, one of them 1; got [1 1 1 1]"),
+        ("AllForbidden", "step 2 of an episode with seed 7: action_mask: expected 3 of 0 and 1, one of them 1; got [0 0 0]"),
+        ("SilentLater", "step 3 of an episode with seed 7: expected an action_mask of 3 as at first; got none"),
+    ],
+)
+def test_masks_that_do_not_fit_are_named_with_their_step(masking: Path, name: str, said: str) -> None:
+    with pytest.raises(LaminaError) as told:
+        played(counting(masking, name), allowed, [7])
+    assert said in str(told.value)
+
+
+def test_masks_are_looked_for_where_there_are_choices_and_they_are_wanted(masking: Path) -> None:
+    assert not counting(masking, "Numbers").reader.choices
+    free = world_of(Source(data=f"{masking}:TooLong"), Show(masks=False), "CartPole-v1")
+    assert not free.reader.choices and free.reader.asks == ("observation",)
+    with pytest.raises(LaminaError, match="reset with seed 0 raised RuntimeError: not today"):
+        counting(masking, "Unready")
+
+
+def test_taxi_says_what_is_possible() -> None:
+    taxi = "Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"
+    world = World.of(taxi, Show())
+    seen = OneByOne(world, 1).reset([3])
+    assert seen.mask_NK is not None and seen.mask_NK.shape == (1, 6) and seen.mask_NK.any()
+    env = gymnasium.make(taxi)
+    _, info = env.reset(seed=3)
+    np.testing.assert_array_equal(seen.mask_NK[0], info["action_mask"])

@@ -132,7 +132,7 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
         names = inputs.get("source", [f"row {i + 1}" for i in range(length(inputs))])
         yield {**inputs, "source": names}
         return
-    gather_inputs = reader(task.inputs[0].modality)
+    gather_inputs = reader("observation" if task.acts else task.inputs[0].modality)  # pictures that are seen are no photographs
     for sources in _apart(inputs):
         if _is_standard_input(sources) and task.inputs[0].modality == "text" and len(task.asks) == 1:
             yield from arriving(task.asks[0], strict)

@@ -130,7 +130,7 @@ def random_play(world: World, source: Source, episodes: int, gamma: float) -> Da
     parts: dict[str, Columns] = {
         part: moments(world, seeds_of(part, count, source.split_seed), gamma) for part, count in counts.items()
     }
-    digest = hashlib.blake2b(json.dumps(world.state(), sort_keys=True).encode(), digest_size=16)
+    digest = hashlib.blake2b(json.dumps(world.identity(), sort_keys=True).encode(), digest_size=16)
     for columns in parts.values():
         for column in columns.values():
             digest.update(np.ascontiguousarray(column).tobytes())

@@ -17,10 +17,23 @@ Bounds = tuple[tuple[float | None, ...], tuple[float | None, ...]]
 """Least and greatest of each number; None where there is none."""
 
 
+SMALLEST = 36
+"""Pixels that a picture is wide and high at least: what the convolutions need. Smaller ones are boards, of numbers."""
+
+
 def is_picture(space: Any) -> bool:
+    """Of 0 to 255 in bytes, (H, W), (H, W, C) or (C, H, W)."""
     from gymnasium import spaces
 
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) >= 2
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8 or len(space.shape) not in (2, 3):
+        return False
+    whole = bool((space.low == 0).all() and (space.high == 255).all())
+    return whole and min(size for i, size in enumerate(space.shape) if i != channel_axis(space.shape)) >= SMALLEST
+
+
+def channel_axis(shape: Sequence[int]) -> int | None:
+    """Of a picture: the first where it is the smaller one, or the last; None where there is one channel, untold."""
+    return None if len(shape) == 2 else 0 if shape[0] < shape[-1] else len(shape) - 1
 
 
 def reader_of(space: Any, choices: int = 0) -> tuple[ObservationReader, Bounds]:

@@ -1,8 +1,8 @@
 """A world to act in: an environment of gymnasium, described in plain fields that a run remembers, and opened when it is needed.
 
 An id (`CartPole-v1`, `ALE/Pong-v5`), or a class of one's own (`FILE.py:Class`, `module:Class`). Pictures are shown by the
-conventions of the field (Machado et al. 2018, "Revisiting the Arcade Learning Environment", section 5; Mnih et al. 2015): of
-every 4 frames the last is shown, the brighter of it and the one before, gray, 84 x 84, the last 4 together.
+conventions of the field: gray, 84 x 84, the last 4 together (`data/frames.py`); of Atari's (Machado et al. 2018, "Revisiting the
+Arcade Learning Environment", section 5; Mnih et al. 2015) every 4th, the brighter of it and the one before.
 
 Shapes: N worlds side by side.
 """
@@ -16,10 +16,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lamina.data.source import Source, Stored
-from lamina.data.spaces import actions_of, reader_of
+from lamina.data.spaces import actions_of, is_picture, reader_of
 from lamina.decode.actions import Actions
 from lamina.errors import LaminaError
 from lamina.modalities.observation import MASK, STATE, ObservationReader
@@ -42,11 +42,22 @@ class Show:
 
     sticky: float | None = None
     """How probable it is that Atari repeats the last action in place of the new one."""
-    frame_skip: int = 4
+    frame_skip: int | None = None
+    """Frames that an action lasts, where pictures are shown."""
     frame_stack: int = 4
+    """Frames that are seen at once, where pictures are shown."""
     side: int = 84
     """Of a picture, in pixels."""
     time_limit: int | None = None
+    """Actions after which an episode is cut."""
+    masks: bool = True
+    """What the environment says is not possible is forbidden."""
+    color: bool = False
+    """Pictures keep their colors: three channels a frame."""
+
+
+LATER: dict[str, dict[str, Any]] = {"reader": {"beside": False, "memory": 0}, "show": {"masks": True, "color": False}}
+"""Settings that came after runs were made, and what they were when there was no choice."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +82,12 @@ class World:
         env = opened(environment, show)
         try:
             space = env.observation_space
+            if is_picture(space):
+                show = dataclasses.replace(show, frame_skip=show.frame_skip or 1)
             actions = actions_of(env.action_space)
-            inner = getattr(space, "spaces", {})
-            masked = isinstance(inner, Mapping) and MASK in inner
-            reader, (low, high) = reader_of(space, actions.choices if masked else 0)
+            where = where_masked(env, environment) if show.masks and actions.choices else ""
+            reader, (low, high) = reader_of(space, actions.choices if where else 0)
+            reader = dataclasses.replace(reader, beside=where == "info")
         finally:
             env.close()
         return World(environment, reader, actions, low, high, show)
@@ -99,6 +112,14 @@ class World:
 
     def state(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """`state`, as it was before some settings came: where they say nothing, they make no other world of it."""
+        state = self.state()
+        for part, fields in LATER.items():
+            state[part] = {name: value for name, value in state[part].items() if name not in fields or value != fields[name]}
+        state["show"]["frame_skip"] = self.show.frame_skip or 4
+        return state
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> World:
@@ -170,18 +191,27 @@ def is_class(environment: str) -> bool:
 
 def opened(environment: str, show: Show, pictures: bool = False) -> Any:
     """One environment, ready to be reset; `pictures`: it can be rendered. Raises LaminaError where it cannot be made."""
+    env = made(environment, show, pictures)
+    if is_picture(env.observation_space):
+        from lamina.data.frames import framed
+
+        env = framed(env, show)
+    return env if show.time_limit is None else gymnasium().wrappers.TimeLimit(env, show.time_limit)
+
+
+def made(environment: str, show: Show, pictures: bool) -> Any:
+    """See `opened`; it shows what it shows by itself, and where there is to be another limit, has none."""
     gym = gymnasium()
     spec_of(environment)
     render = {"render_mode": "rgb_array"} if pictures else {}
-    limit = {} if show.time_limit is None else {"max_episode_steps": show.time_limit}
+    limit = {} if show.time_limit is None else {"max_episode_steps": -1}
     if not is_class(environment):
         try:
-            env = gym.make(environment, disable_env_checker=True, **render, **limit)
+            return gym.make(environment, disable_env_checker=True, **render, **limit)
         except (gym.error.DependencyNotInstalled, ImportError) as error:
             raise LaminaError(f"data: {environment} cannot be opened: {one_line(error)}") from error
         except gym.error.Error as error:
             raise LaminaError(f"data: expected the id of an environment, or FILE.py:Class; {one_line(error)}") from error
-        return env
     kind = class_of(environment)
     try:
         env = kind(**render)
@@ -189,7 +219,20 @@ def opened(environment: str, show: Show, pictures: bool = False) -> Any:
         raise LaminaError(f"data: {environment} could not be made: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(env, gym.Env):
         raise LaminaError(f"data: expected {environment} to be a gymnasium.Env; got {type(env).__mro__[-2].__name__}")
-    return env if show.time_limit is None else gym.wrappers.TimeLimit(env, show.time_limit)
+    return env
+
+
+def where_masked(env: Any, environment: str) -> Literal["observation", "info", ""]:
+    """Where an environment says which actions are possible: in its observations, or in the `info` of `reset`, as some of
+    gymnasium's own do. Raises LaminaError where it cannot be reset."""
+    inner = getattr(env.observation_space, "spaces", {})
+    if isinstance(inner, Mapping) and MASK in inner:
+        return "observation"
+    try:
+        _, info = env.reset(seed=0)
+        return "" if info.get(MASK) is None else "info"
+    except Exception as error:
+        raise LaminaError(f"{environment}: reset with seed 0 raised {type(error).__name__}: {one_line(error)}") from error
 
 
 def class_of(environment: str) -> Any:
@@ -219,7 +262,7 @@ def atari(environment: str, spec: Any, show: Show) -> World:
     """An Atari game, by its own vectorized emulator. Raises LaminaError where ids ask for what is never shown that way."""
     kwargs = dict(spec.kwargs)
     sticky = kwargs.get("repeat_action_probability", 0.25) if show.sticky is None else show.sticky
-    show = dataclasses.replace(show, sticky=sticky)
+    show = dataclasses.replace(show, sticky=sticky, frame_skip=show.frame_skip or 4)
     if kwargs.get("obs_type", "rgb") == "ram":
         raise LaminaError(f"data: {environment}: expected an Atari game that shows pictures; got its memory")
     from ale_py.env import AtariEnv
@@ -228,7 +271,7 @@ def atari(environment: str, spec: Any, show: Show) -> World:
     meanings = env.get_action_meanings()
     actions = dataclasses.replace(actions_of(env.action_space), names=tuple(meanings))
     env.close()
-    reader = ObservationReader((show.frame_stack, show.side, show.side))
+    reader = ObservationReader((show.frame_stack * (3 if show.color else 1), show.side, show.side))
     return World(environment, reader, actions, (0.0,), (255.0,), show, kwargs["game"])
 
 

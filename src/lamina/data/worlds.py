@@ -22,6 +22,7 @@ import numpy as np
 
 from lamina.data.world import ALE_FRAMES, World, gymnasium, one_line, opened, spec_of
 from lamina.errors import LaminaError
+from lamina.modalities.observation import MASK, nested
 
 WORTH_ARRAYS = 4
 """Worlds from which on arrays of all are faster than one after another: CartPole took 105 against 64 microseconds a step of 4,
@@ -105,14 +106,21 @@ class Worlds(Protocol):
     def close(self) -> None: ...
 
 
-def worlds(world: World, count: int, exact: bool = False) -> Worlds:
-    """The fastest kind that there is of this world; with `exact`, the fastest of which every episode has its own seed."""
+def worlds(world: World, count: int, exact: bool = False, workers: int = 0) -> Worlds:
+    """The fastest kind that there is of this world; with `exact`, the fastest of which every episode has its own seed; with
+    `workers`, in so many processes. Raises LaminaError where Atari is to be."""
+    if workers and world.game:
+        raise LaminaError("workers: expected 0, since Atari plays in threads of its own")
+    if workers:
+        from lamina.data.workers import Workers
+
+        return Workers(world, count, workers)
     if world.game:
         return Atari(world, count)
     found = spec_of(world.environment)
     entry = str(getattr(found, "vector_entry_point", None) or "")
     known = entry and "phys2d" not in entry and world.show.time_limit is None  # those want another framework
-    if known and not exact and count >= WORTH_ARRAYS:
+    if known and not world.reader.choices and not exact and count >= WORTH_ARRAYS:
         return Vectorized(world, count)
     return OneByOne(world, count)
 
@@ -159,7 +167,7 @@ class OneByOne:
             seen, info = self.envs[i].reset(seed=seed)
         except Exception as error:
             raise LaminaError(self._where(i, f"reset raised {type(error).__name__}: {one_line(error)}")) from error
-        return self._with_mask(seen, info)
+        return self._with_mask(i, seen, info)
 
     def _act(self, i: int, action: Any) -> tuple[Any, float, bool, bool]:
         plain = action.item() if self.world.actions.kind == "discrete" else action
@@ -171,12 +179,20 @@ class OneByOne:
             raise LaminaError(self._where(i, f"step raised {type(error).__name__}: {one_line(error)}")) from error
         if not np.isfinite(reward):
             raise LaminaError(self._where(i, f"expected a finite reward; got {reward}"))
-        return self._with_mask(seen, info), reward, bool(terminated), bool(truncated)
+        return self._with_mask(i, seen, info, bool(terminated or truncated)), reward, bool(terminated), bool(truncated)
 
-    def _with_mask(self, seen: Any, info: Mapping[str, Any]) -> tuple[Any, Any]:
-        if not self.world.reader.choices:
+    def _with_mask(self, i: int, seen: Any, info: Mapping[str, Any], over: bool = False) -> tuple[Any, Any]:
+        """What is seen, and which actions it allows, wherever the environment says that. At an end it may say nothing, or that
+        none is possible: none is taken there."""
+        choices = self.world.reader.choices
+        if not choices:
             return seen, None
-        return seen, seen.get("action_mask") if isinstance(seen, Mapping) else info.get("action_mask")
+        mask = seen.get(MASK) if isinstance(seen, Mapping) and MASK in seen else info.get(MASK)
+        if over and (mask is None or not any(np.any(part) for part in nested(mask))):
+            return seen, np.ones(choices, np.uint8)
+        if mask is None:
+            raise LaminaError(self._where(i, f"expected an {MASK} of {choices} as at first; got none"))
+        return seen, mask
 
     def _seen(
         self,
@@ -189,7 +205,7 @@ class OneByOne:
     ) -> Seen:
         columns: dict[str, Any] = {"observation": [seen for seen, _ in shown]}
         if self.world.reader.choices:
-            columns["action_mask"] = [mask for _, mask in shown]
+            columns[MASK] = [mask for _, mask in shown]
         try:
             arrays = self.world.reader.encode(columns)
         except LaminaError as error:
@@ -202,7 +218,7 @@ class OneByOne:
             none if terminated is None else terminated,
             none if truncated is None else truncated,
             fresh,
-            arrays.get("action_mask"),
+            arrays.get(MASK),
         )
 
     def _where(self, i: int, what: str) -> str:
@@ -283,29 +299,38 @@ class Atari:
         self.world, self.count, show = world, count, world.show
         shown: dict[str, Any] = {"img_height": show.side, "img_width": show.side, "stack_num": show.frame_stack}
         if color:
-            shown = {"img_height": 210, "img_width": 160, "stack_num": 1, "grayscale": False}
+            shown = {"img_height": 210, "img_width": 160, "stack_num": 1}
+        skip = show.frame_skip or 4
         self.env = AtariVectorEnv(
             game=world.game,
             num_envs=count,
             repeat_action_probability=show.sticky or 0.0,
-            frameskip=show.frame_skip,
-            max_num_frames_per_episode=ALE_FRAMES if show.time_limit is None else show.time_limit * show.frame_skip,
+            frameskip=skip,
+            grayscale=not (color or show.color),
+            max_num_frames_per_episode=ALE_FRAMES if show.time_limit is None else show.time_limit * skip,
             reward_clipping=False,
             episodic_life=False,
             **shown,
         )
         self.over = np.zeros(count, bool)
+        self.colored = show.color and not color
 
     def reset(self, seeds: Sequence[int]) -> Seen:
         observation, info = self.env.reset(seed=np.array([episode_seed(int(s), 0) % 2**31 for s in seeds]))
         self.over[:] = False
         none = np.zeros(self.count, bool)
-        return Seen(observation, np.zeros(self.count), none, none, np.ones(self.count, bool), None, np.array(info["lives"]))
+        return self._seen(observation, info, np.zeros(self.count), none, none, np.ones(self.count, bool))
 
     def step(self, action: np.ndarray) -> Seen:
         observation, reward, terminated, truncated, info = self.env.step(self.world.actions.raw(action))
         fresh, self.over = self.over, terminated | truncated
-        return Seen(observation, np.asarray(reward, np.float64), terminated, truncated, fresh, None, np.array(info["lives"]))
+        return self._seen(observation, info, np.asarray(reward, np.float64), terminated, truncated, fresh)
+
+    def _seen(self, observation: np.ndarray, info: Mapping[str, Any], *rest: np.ndarray) -> Seen:
+        """Frames in color are (N, K, H, W, 3) of the emulator, (N, 3 K, H, W) of a model."""
+        if self.colored:
+            observation = np.moveaxis(observation, -1, 2).reshape(self.count, *self.world.reader.shape)
+        return Seen(observation, *rest, lives_N=np.array(info["lives"]))
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -41,12 +41,14 @@ class ObservationReader:
     """Of the D numbers, for people."""
     choices: int = 0
     """How many actions a mask speaks of; 0: there is none."""
+    beside: bool = False
+    """The mask is a column of its own, no part of the observation."""
     memory: int = 0
     """How many numbers a policy keeps from one step to the next; 0: it remembers nothing."""
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return (COLUMN, STATE) if self.memory else (COLUMN,)
+        return (COLUMN, *([MASK] if self.beside else []), *([STATE] if self.memory else []))
 
     def gather(self, sources: Sequence[Any]) -> Columns:
         return gather_inputs(sources, self.asks)
@@ -148,7 +150,7 @@ def gather_inputs(sources: Sequence[Any], asks: Sequence[str]) -> Columns:
         if is_file or isinstance(source, np.ndarray):
             part = {COLUMN: [loaded(source) if is_file else source], "source": [str(source) if is_file else "array"]}
         else:
-            part = dict(rows.gather_inputs([source], asks[:1], asks[1:]))
+            part = dict(rows.gather_inputs([source], [a for a in asks if a != STATE], [a for a in asks if a == STATE]))
         for name in {**columns, **part}:
             before = columns.setdefault(name, [None] * len(columns.get("source", ())))
             before.extend(part.get(name, [None] * len(part["source"])))

@@ -40,6 +40,7 @@ class DQN(Task):
 
     timesteps: Annotated[int | None, Doc("steps played in all worlds together (default: 100,000; of pictures, 1 million)")] = None
     envs: Annotated[int, Doc("worlds played side by side")] = 8
+    workers: Annotated[int, Doc("processes that step the worlds; 0: this one does; not of Atari")] = 0
     replay: Annotated[int, Doc("steps that are remembered")] = 100_000
     warm_up: Annotated[int, Doc("steps of random play before anything is learned")] = 1_000
     steps_per_update: Annotated[float, Doc("steps played for each batch that is learned from")] = 2.0
@@ -67,9 +68,11 @@ class DQN(Task):
         int, Doc("of the first convolution, where pictures are observed; 32 is the network of Mnih et al. 2015")
     ] = 32
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
-    frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
-    frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
+    frame_skip: Annotated[int | None, Doc("frames that an action lasts, of pictures (default: 4 of Atari, else 1)")] = None
+    frame_stack: Annotated[int, Doc("frames that are seen at once, of pictures")] = 4
+    color: Annotated[bool, Doc("pictures keep their colors")] = False
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
+    masks: Annotated[bool, Doc("forbid what the environment says is not possible (action_mask)")] = True
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
 
     world: Mapping[str, Any] = learned(None)
@@ -103,7 +106,7 @@ class DQN(Task):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return ("observation",)
+        return self.known.reader.asks
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -116,7 +119,7 @@ class DQN(Task):
         from lamina.data.world import Show, world_of
 
         self.check_settings()
-        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
+        show = Show(self.sticky, self.frame_skip, self.frame_stack, 84, self.time_limit, self.masks, self.color)
         world = world_of(source, show, demo="CartPole-v1")
         if world.actions.kind != "discrete":
             raise LaminaError(
@@ -153,6 +156,7 @@ class DQN(Task):
         expect("priority", self.priority, self.priority >= 0, "0 or more")
         expect("atoms", self.atoms, self.atoms >= 2, "2 or more")
         expect("most", self.most, self.most > self.least, f"more than the least, {self.least}")
+        expect("workers", self.workers, self.workers >= 0, "0 or more")
         expect("sticky", self.sticky, self.sticky is None or 0 <= self.sticky < 1, "a probability below 1")
 
     def encode(self, columns: Columns, mode: Mode) -> Batch:
@@ -286,7 +290,8 @@ class DQN(Task):
 
         asked = Captured(act, [model]), Captured(foreseen, [model, target]), Captured(wrong, [model])
         noisy = [module for module in model.modules() if isinstance(module, NoisyLinear)]
-        return Experience(model, target, *asked, world, worlds(world, self.envs), living, noisy, size, seed, progress)
+        several = worlds(world, self.envs, workers=self.workers)
+        return Experience(model, target, *asked, world, several, living, noisy, size, seed, progress)
 
     def _policy(self, forward: Forward) -> Policy:
         """The best action."""

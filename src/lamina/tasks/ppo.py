@@ -39,6 +39,7 @@ class PPO(Task):
 
     timesteps: Annotated[int | None, Doc("steps played in all worlds together (default: 500,000; of pictures, 2 million)")] = None
     envs: Annotated[int, Doc("worlds played side by side")] = 16
+    workers: Annotated[int, Doc("processes that step the worlds; 0: this one does; not of Atari")] = 0
     rollout: Annotated[int, Doc("steps of each world between updates")] = 128
     update_epochs: Annotated[int | None, Doc("times that a rollout is learned from (default: 10; of pictures, 4)")] = None
     gamma: Annotated[float, Doc("discount of a reward one step later")] = 0.99
@@ -48,7 +49,7 @@ class PPO(Task):
     entropy: Annotated[float, Doc("weight of the entropy of the policy: more of it explores longer")] = 0.01
     value_weight: Annotated[float, Doc("weight of the value's squared error")] = 0.5
     scale_observations: Annotated[bool, Doc("observed numbers over their mean and deviation so far")] = True
-    scale_rewards: Annotated[bool, Doc("rewards over the deviation of their discounted sum so far; not of pictures")] = True
+    scale_rewards: Annotated[bool, Doc("rewards over the deviation of their discounted sum so far; not of Atari")] = True
     clip_rewards: Annotated[bool | None, Doc("learn from the sign of rewards (default: of Atari)")] = None
     lives: Annotated[bool | None, Doc("learn that the loss of a life is an end (default: of Atari)")] = None
     width: Annotated[int, Doc("units of a hidden layer, where numbers are observed")] = 64
@@ -59,9 +60,11 @@ class PPO(Task):
     recurrent: Annotated[int, Doc("units of an LSTM, by which the policy remembers; 0: it does not")] = 0
     sequence: Annotated[int, Doc("steps in a row through which the LSTM learns")] = 16
     sticky: Annotated[float | None, Doc("probability that Atari repeats the last action (default: as the id says)")] = None
-    frame_skip: Annotated[int, Doc("frames of Atari that an action lasts")] = 4
-    frame_stack: Annotated[int, Doc("frames that are seen at once")] = 4
+    frame_skip: Annotated[int | None, Doc("frames that an action lasts, of pictures (default: 4 of Atari, else 1)")] = None
+    frame_stack: Annotated[int, Doc("frames that are seen at once, of pictures")] = 4
+    color: Annotated[bool, Doc("pictures keep their colors")] = False
     time_limit: Annotated[int | None, Doc("steps after which an episode is cut (default: as the environment has it)")] = None
+    masks: Annotated[bool, Doc("forbid what the environment says is not possible (action_mask)")] = True
     episodes: Annotated[int, Doc("episodes played for the test; a tenth of it at each evaluation")] = 100
     act: Annotated[
         Literal["auto", "likeliest", "drawn"],
@@ -99,7 +102,7 @@ class PPO(Task):
 
     @property
     def asks(self) -> tuple[str, ...]:
-        return ("observation", "state") if self.recurrent else ("observation",)
+        return self.known.reader.asks
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -111,7 +114,7 @@ class PPO(Task):
         from lamina.data.world import Show, world_of
 
         self.check_settings()
-        show = Show(self.sticky, self.frame_skip, self.frame_stack, time_limit=self.time_limit)
+        show = Show(self.sticky, self.frame_skip, self.frame_stack, 84, self.time_limit, self.masks, self.color)
         world = world_of(source, show, demo="CartPole-v1")
         return random_play(world, source, self.episodes, self.gamma)
 
@@ -142,6 +145,7 @@ class PPO(Task):
         expect("recurrent", self.recurrent, self.recurrent >= 0, "0 or more")
         for flag in ("gamma", "gae_lambda"):
             expect(flag.replace("_", "-"), getattr(self, flag), 0 <= getattr(self, flag) <= 1, "a number from 0 to 1")
+        expect("workers", self.workers, self.workers >= 0, "0 or more")
         expect("sticky", self.sticky, self.sticky is None or 0 <= self.sticky < 1, "a probability below 1")
         expect("clip-range", self.clip_range, self.clip_range > 0, "a number above 0")
 
@@ -284,7 +288,7 @@ class PPO(Task):
             "sequence", sequence, self.rollout % sequence == 0 == size % sequence, "steps that divide --rollout and --batch-size"
         )
         playing = Playing(
-            self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not world.pictures, clips, lives,
+            self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not atari, clips, lives,
             sequence, world.reader.memory,
         )  # fmt: skip
         scales: Any = None
@@ -299,8 +303,9 @@ class PPO(Task):
             kept = (said["next_state"],) if "next_state" in said else ()
             return action, acts.log_probability(said, action), said["value"][:, 0], *kept
 
+        several = worlds(world, self.envs, workers=self.workers)
         return Rollouts(
-            Captured(act, [model]), acts.noise, Captured(batch_of), scales, worlds(world, self.envs), playing, size, seed,
+            Captured(act, [model]), acts.noise, Captured(batch_of), scales, several, playing, size, seed,
             [spec.name for spec in self.inputs], next(model.parameters()).device,
         )  # fmt: skip
 
