@@ -14,6 +14,7 @@ from lamina.data import rollouts
 from lamina.data.source import Source
 from lamina.errors import LaminaError
 from lamina.run import Run
+from lamina.tasks.dqn import DQN as DQNTask
 from lamina.tasks.ppo import PPO as PPOTask
 from lamina.train.loop import Learner
 
@@ -229,6 +230,22 @@ def test_stretches_of_steps_stand_in_the_order_of_time() -> None:
     for name in ("logits", "value", "next_state"):
         torch.testing.assert_close(whole[name], alone[name], atol=1e-5, rtol=1e-4)
     assert batch["fresh"].any() and not batch["state"][batch["fresh"] == 1].any() and batch["state"].any()
+
+
+def test_random_actions_last_as_they_are_asked_to(file: Path, tmp_path: Path) -> None:
+    """Of two actions, the next is the same one in half of the steps, and with long ones far more often."""
+    shares = []
+    for lasting in (0.0, 2.0):
+        task = DQNTask(envs=4, warm_up=4000, lasting=lasting)
+        data = task.read(Source("CartPole-v1"))
+        known = task.prepare(data)
+        stream: Any = known.stream(known.model(), data.train, 8, 0, lambda: 0.0)
+        next(stream)
+        replay = stream.replay
+        action, follows = replay.action[: replay.written], ~replay.cut[: replay.written - 1] & replay.heeded[: replay.written - 1]
+        shares.append(float((action[1:] == action[:-1])[follows].mean()))
+    assert 0.45 < shares[0] < 0.55 and shares[1] > 0.75
+    learned("dqn", f"{file}:Masked", tmp_path, timesteps=1200, envs=4, warm_up=600, lasting=2.0)  # raises at what is forbidden
 
 
 def test_advantages_of_the_wrong_sign_teach_the_worst(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,8 @@ class Living:
     """Share of random actions in the end."""
     exploring: float
     """Share of the training over which random actions become fewer."""
+    lasting: float
+    """Exponent of the zeta distribution of how many steps a random action lasts; 0: one."""
     n_steps: int
     gamma: float
     target_every: int
@@ -90,6 +92,7 @@ class Experience:
         self.world, self.worlds, self.living, self.size = world, worlds, living, size
         self.noisy, self.seed, self.progress = list(noisy), seed, progress
         self.rng = np.random.default_rng((seed, 1))
+        self.left_N, self.random_N = np.zeros(worlds.count, np.int64), np.zeros(worlds.count, np.int64)
         self.names = [spec.name for spec in world.inputs]
         self.device = next(model.parameters()).device
         reader = world.reader
@@ -126,14 +129,14 @@ class Experience:
         return 1.0 + share * (self.living.epsilon - 1.0)
 
     def _play(self, epsilon: float) -> None:
-        """One step of all worlds: the best action, or with probability epsilon any."""
-        greedy_N = self.rng.random(self.worlds.count) >= epsilon
-        action_N = np.zeros(self.worlds.count, np.int64)
-        if greedy_N.any():
+        """One step of all worlds: the best action, or a random one."""
+        random_N = self._explores(epsilon)
+        if random_N.all():
+            action_N = self.random_N.copy()
+        else:
             self._noise(0, self.played)
-            action_N = self.act(*self._inputs(self.seen.observation, self.seen.mask_NK))[0].cpu().numpy()
-        for i in np.flatnonzero(~greedy_N).tolist():
-            action_N[i] = random_action(self.world, self.rng, self.seen.mask_NK, i)
+            best_N = self.act(*self._inputs(self.seen.observation, self.seen.mask_NK))[0].cpu().numpy()
+            action_N = np.where(random_N, self.random_N, best_N)
         before, self.seen = self.seen, self.worlds.step(action_N)
         terminal_N = ended(before, self.seen, self.living.lives)
         reward_N = np.sign(self.seen.reward_N) if self.living.clip_rewards else self.seen.reward_N
@@ -144,6 +147,22 @@ class Experience:
             self.tree.put(leaves, np.where(self.seen.fresh_N, 0.0, self.greatest))
         self.played += self.worlds.count
         self.tally.add(self.seen)
+
+    def _explores(self, epsilon: float) -> np.ndarray:
+        """Which worlds take a random action (N,), one that they have begun or, with probability epsilon, another. It lasts for as
+        many steps as zeta's distribution says (Dabney et al. 2021, "Temporally-Extended epsilon-Greedy Exploration", section 3):
+        whoever changes their mind at every step gets nowhere."""
+        self.left_N[self.seen.fresh_N] = 0
+        begins_N = (self.left_N == 0) & (self.rng.random(self.worlds.count) < epsilon)
+        for i in np.flatnonzero(begins_N).tolist():
+            self.random_N[i] = random_action(self.world, self.rng, self.seen.mask_NK, i)
+            self.left_N[i] = self.rng.zipf(self.living.lasting) if self.living.lasting else 1
+        mask_NK = self.seen.mask_NK
+        if mask_NK is not None:  # what was begun may have become forbidden
+            self.left_N[mask_NK[np.arange(self.worlds.count), self.random_N] == 0] = 0
+        random_N = self.left_N > 0
+        self.left_N[random_N] -= 1
+        return random_N
 
     def _noise(self, *number: int) -> None:
         generator = torch.Generator(self.device)
@@ -215,6 +234,8 @@ class Experience:
             "owed": self.owed,
             "greatest": self.greatest,
             "rng": self.rng.bit_generator.state,
+            "left": self.left_N.tolist(),
+            "random": self.random_N.tolist(),
             "tally": self.tally.state(),
             "target": {name: value.clone() for name, value in self.target.state_dict().items()},
             "replay": self.replay.state() if kept else None,
@@ -227,6 +248,7 @@ class Experience:
         self.batches, self.played = int(state["batches"]), int(state["played"])
         self.owed, self.greatest = float(state["owed"]), float(state["greatest"])
         self.rng.bit_generator.state = state["rng"]
+        self.left_N, self.random_N = np.array(state["left"], np.int64), np.array(state["random"], np.int64)
         self.tally.load(state["tally"])
         self.target.load_state_dict(state["target"])
         if state["replay"] is None:

@@ -46,6 +46,7 @@ class DQN(Task):
     steps_per_update: Annotated[float, Doc("steps played for each batch that is learned from")] = 2.0
     epsilon: Annotated[float, Doc("share of random actions in the end")] = 0.04
     exploring: Annotated[float, Doc("share of the training over which random actions become fewer")] = 0.2
+    lasting: Annotated[float, Doc("exponent of how long a random action lasts, in steps (zeta), 2 is common; 0: one step")] = 0.0
     gamma: Annotated[float, Doc("discount of a reward one step later")] = 0.99
     n_steps: Annotated[int, Doc("rewards that are added up before worth is foreseen")] = 1
     target_every: Annotated[int, Doc("batches after which the network that foresees is renewed")] = 250
@@ -153,6 +154,7 @@ class DQN(Task):
         for flag in ("gamma", "epsilon", "exploring"):
             expect(flag, getattr(self, flag), 0 <= getattr(self, flag) <= 1, "a number from 0 to 1")
         expect("steps-per-update", self.steps_per_update, self.steps_per_update > 0, "a number above 0")
+        expect("lasting", self.lasting, self.lasting == 0 or 1 < self.lasting < 100, "0, or a number above 1")
         expect("priority", self.priority, self.priority >= 0, "0 or more")
         expect("atoms", self.atoms, self.atoms >= 2, "2 or more")
         expect("most", self.most, self.most > self.least, f"more than the least, {self.least}")
@@ -274,8 +276,8 @@ class DQN(Task):
         world = self.known
         clips, lives = (bool(world.game) if value is None else value for value in (self.clip_rewards, self.lives))
         living = Living(
-            self.replay, self.warm_up, self.steps_per_update, self.epsilon, self.exploring, self.n_steps, self.gamma,
-            self.target_every, self.priority, clips, lives,
+            self.replay, self.warm_up, self.steps_per_update, self.epsilon, self.exploring, self.lasting, self.n_steps,
+            self.gamma, self.target_every, self.priority, clips, lives,
         )  # fmt: skip
         target = copy.deepcopy(model).requires_grad_(False).eval()
 
