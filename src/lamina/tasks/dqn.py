@@ -40,7 +40,7 @@ class DQN(Task):
 
     timesteps: Annotated[int | None, Doc("steps played in all worlds together (default: 100,000; of pictures, 1 million)")] = None
     envs: Annotated[int, Doc("worlds played side by side")] = 8
-    workers: Annotated[int, Doc("processes that step the worlds; 0: this one does; not of Atari")] = 0
+    workers: Annotated[int, Doc("processes that step the worlds, for slow ones; 0: this one does; not of Atari")] = 0
     replay: Annotated[int, Doc("steps that are remembered")] = 100_000
     warm_up: Annotated[int, Doc("steps of random play before anything is learned")] = 1_000
     steps_per_update: Annotated[float, Doc("steps played for each batch that is learned from")] = 2.0

@@ -39,7 +39,7 @@ class PPO(Task):
 
     timesteps: Annotated[int | None, Doc("steps played in all worlds together (default: 500,000; of pictures, 2 million)")] = None
     envs: Annotated[int, Doc("worlds played side by side")] = 16
-    workers: Annotated[int, Doc("processes that step the worlds; 0: this one does; not of Atari")] = 0
+    workers: Annotated[int, Doc("processes that step the worlds, for slow ones; 0: this one does; not of Atari")] = 0
     rollout: Annotated[int, Doc("steps of each world between updates")] = 128
     update_epochs: Annotated[int | None, Doc("times that a rollout is learned from (default: 10; of pictures, 4)")] = None
     gamma: Annotated[float, Doc("discount of a reward one step later")] = 0.99
