@@ -32,6 +32,10 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("ppo", "LunarLander-v3"): {"timesteps": 1_000_000, **LANDER},
     ("ppo", "Hopper-v5"): {"timesteps": 1_000_000, "envs": 4, "rollout": 512, "batch_size": 64, "entropy": 0.0},
     ("dqn", "CartPole-v1"): {},
+    ("dqn", "MountainCar-v0"): {
+        "timesteps": 120_000, "batch_size": 128, "replay": 50_000, "target_every": 250, "exploring": 0.3, "epsilon": 0.02,
+        "lasting": 2.0,
+    },
     ("dqn", "LunarLander-v3"): {
         "timesteps": 100_000, "envs": 4, "lr": 6.3e-4, "batch_size": 128, "replay": 50_000, "target_every": 250,
         "steps_per_update": 1, "exploring": 0.12, "epsilon": 0.1, "width": 256,
