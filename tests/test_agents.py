@@ -287,13 +287,17 @@ def test_worth_is_told_only_of_what_is_allowed(name: str, file: Path, tmp_path: 
     assert gained(learned("dqn", f"{file}:{name}", tmp_path, **{**DQN, "timesteps": 1000})) == 10
 
 
-@pytest.mark.parametrize("task", ["ppo", "dqn"])
-def test_a_resumed_agent_ends_as_one_that_was_not_stopped(task: str, tmp_path: Path) -> None:
-    import torch
+SMALL: dict[str, tuple[str, dict[str, Any]]] = {
+    "ppo": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2}),
+    "recurrent": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2, "recurrent": 4, "sequence": 8}),
+    "dqn": ("dqn", {"warm_up": 600, "priority": 0.5, "lasting": 2.0}),
+}
 
-    small: dict[str, Any] = {"timesteps": 1000, "envs": 4} | (
-        {"rollout": 32, "batch_size": 64, "update_epochs": 2} if task == "ppo" else {"warm_up": 600, "priority": 0.5}
-    )
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_resumed_agent_ends_as_one_that_was_not_stopped(kind: str, tmp_path: Path) -> None:
+    task, settings = SMALL[kind]
+    small: dict[str, Any] = {"timesteps": 1000, "envs": 4, **settings}
     whole = learned(task, "CartPole-v1", tmp_path / "whole", **small)
     stopped = {"count": 0}
     step = Learner.step

@@ -39,6 +39,26 @@ def test_a_graph_gives_the_functions_gradients_with_the_weights_of_the_day() -> 
     assert is_graph(graph) == [True]
 
 
+def test_every_call_ends_in_the_bits_of_the_function() -> None:
+    """Resuming to the bit depends on it: who goes on begins with a first call."""
+    torch.manual_seed(0)
+    model = nn.LSTMCell(4, 8)
+
+    def through_time(x_TBD: Tensor) -> tuple[Tensor, ...]:
+        state = None
+        for x_BD in x_TBD:
+            state = model(x_BD, state)
+        assert state is not None
+        loss = state[0].square().sum()
+        return loss, *torch.autograd.grad(loss, list(model.parameters()))
+
+    graph, x_TBD = Captured(through_time, [model]), torch.randn(6, 16, 4)
+    want = through_time(x_TBD)
+    for _ in range(COMPARED + 4):
+        assert all(torch.equal(said, right) for said, right in zip(graph(x_TBD), want, strict=True))
+    assert is_graph(graph) == [True]
+
+
 def test_what_a_norm_has_seen_is_counted_once_a_call() -> None:
     model, alone = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     graph = Captured(lambda x: (model(x),), [model])
