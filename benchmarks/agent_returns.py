@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import RESULTS, clean, machine, write
+from lamina.compare.over_runs import iqm
 
 SMALL = {"lr": 1e-3, "entropy": 0.0, "gamma": 0.95, "scale_rewards": False}
 LANDER = {"rollout": 1024, "batch_size": 64, "gae_lambda": 0.98, "gamma": 0.999, "update_epochs": 4}
@@ -79,13 +80,6 @@ def figures(run: Path, seed: int) -> dict[str, Any]:
     return {"seed": seed, **gained, "curve": round(float(np.mean(judged)), 2), "seconds": told["seconds"]}
 
 
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Of the middle half of the values, those at its edges by their share."""
-    ordered, count = np.sort(np.asarray(values, float)), len(values)
-    share = np.clip(np.minimum(np.arange(1, count + 1) - count / 4, 3 * count / 4 - np.arange(count)), 0, 1)
-    return float((ordered * share).sum() / share.sum())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("ppo", "dqn"), nargs="?")
@@ -117,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gained = [one["value"] for one in seeds]
     found = {
         "settings": settings, "seeds": seeds, "mean": round(float(np.mean(gained)), 2), "least": min(gained),
-        "interquartile_mean": round(interquartile_mean(gained), 2),
+        "interquartile_mean": round(float(iqm(np.array(gained))), 2),
         "curve": round(float(np.mean([one["curve"] for one in seeds])), 2),
     }  # fmt: skip
     for one_seed in seeds:

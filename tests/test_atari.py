@@ -23,8 +23,8 @@ def pong() -> World:
     return World.of("ALE/Pong-v5", Show())
 
 
-def by_chance(arrays: Any, rngs: list[np.random.Generator]) -> np.ndarray:
-    return np.array([int(rng.integers(6)) for rng in rngs])
+def by_chance(arrays: Any, rngs: list[np.random.Generator]) -> tuple[np.ndarray, None]:
+    return np.array([int(rng.integers(6)) for rng in rngs]), None
 
 
 def test_the_id_says_how_sticky_actions_are(pong: World) -> None:

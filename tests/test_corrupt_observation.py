@@ -61,10 +61,10 @@ def test_play_is_disturbed_all_along_and_the_same_each_time() -> None:
     world = World.of("CartPole-v1", Show())
     seeds = list(range(20))
 
-    def balancing(arrays: Any, rngs: Any) -> np.ndarray:
+    def balancing(arrays: Any, rngs: Any) -> tuple[np.ndarray, None]:
         """Push to where the pole falls: it stands for long, while its senses are good."""
         seen = arrays["observation"]
-        return (seen[:, 2] + 0.3 * seen[:, 3] > 0).astype(np.int64)
+        return (seen[:, 2] + 0.3 * seen[:, 3] > 0).astype(np.int64), None
 
     first = np.random.default_rng(0).normal(size=(20, 4)) * [0.1, 0.5, 0.1, 0.6]
     clean = float(np.mean([e.gained for e in played(world, balancing, seeds)]))

@@ -131,7 +131,7 @@ def test_an_action_lasts_as_many_frames_as_are_asked_for(file: Path) -> None:
 
 def test_a_limit_counts_actions_not_frames(file: Path) -> None:
     world = named(file, "Colored", Show(frame_skip=2, time_limit=2))
-    (episode,) = played(world, lambda arrays, rngs: np.zeros(1, int), [1])
+    (episode,) = played(world, lambda arrays, rngs: (np.zeros(1, int), None), [1])
     assert (episode.steps, episode.gained) == (2, 1 + 2 + 3 + 4)
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_picture_is_numbers() -> None:
 
 
 def test_the_film_shows_the_environment_not_what_the_agent_sees(file: Path) -> None:
-    frames = frames_of(named(file, "Colored"), lambda arrays, rngs: np.zeros(1, int), 1, 100)
+    frames = frames_of(named(file, "Colored"), lambda arrays, rngs: (np.zeros(1, int), None), 1, 100)
     assert [int(frame[0, 0, 0]) for frame in frames] == list(range(7)) and frames[0].shape == (20, 30, 3)
 
 

@@ -130,6 +130,8 @@ def learner(accumulate: int, size: int) -> Learner:
 class Weighted:
     """Two terms with different denominators: what a mean of means gets wrong."""
 
+    steady = False
+
     def encode(self, columns, mode):
         return {name: torch.from_numpy(np.asarray(value)) for name, value in columns.items()}
 

@@ -340,8 +340,9 @@ def masking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def allowed(arrays: Any, rngs: list[np.random.Generator]) -> np.ndarray:
-    return np.array([int(rng.choice(np.flatnonzero(mask))) for rng, mask in zip(rngs, arrays["action_mask"], strict=True)])
+def allowed(arrays: Any, rngs: list[np.random.Generator]) -> tuple[np.ndarray, None]:
+    masks = arrays["action_mask"]
+    return np.array([int(rng.choice(np.flatnonzero(mask))) for rng, mask in zip(rngs, masks, strict=True)]), None
 
 
 @pytest.mark.parametrize("name", ["Telling", "NoneAtTheEnd", "SilentAtTheEnd"])

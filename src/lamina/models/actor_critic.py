@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lamina.nn.precision import full_precision
 from lamina.nn.running_norm import RunningNorm
 
 SQRT2 = math.sqrt(2)
@@ -65,7 +66,7 @@ class ActorCritic(nn.Module):
         else:
             x_BD = self.norm(observation)
             features_BF, judged_BF = self.body(x_BD), self.critic(x_BD)
-        with torch.autocast(observation.device.type, enabled=False):  # what is said is never rounded: small differences decide
+        with full_precision(observation.device):  # what is said is never rounded: small differences decide
             said = self.policy(features_BF.float())
             value_B1 = self.value(judged_BF.float())
         if action_mask is not None:
@@ -78,7 +79,8 @@ class ActorCritic(nn.Module):
 def pixels(observation: Tensor) -> Tensor:
     """0..255 -> 0..1, in the type that convolutions compute in: what is read once need not be written twice."""
     kind = observation.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+    rounds = kind != "meta" and torch.is_autocast_enabled(kind)
+    dtype = torch.get_autocast_dtype(kind) if rounds else torch.float32
     return observation.to(dtype) / 255
 
 

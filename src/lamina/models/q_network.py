@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lamina.models.actor_critic import pixels
 from lamina.nn.noisy_linear import NoisyLinear
+from lamina.nn.precision import full_precision
 
 FORBIDDEN = -1e9
 """What an action that is not allowed is worth."""
@@ -99,7 +100,7 @@ def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
 def exactly(head: nn.Sequential, features_BF: Tensor) -> Tensor:
     """The head, whose last layer is never rounded: small differences decide which action is best."""
     hidden_BH = head[:-1](features_BF)
-    with torch.autocast(hidden_BH.device.type, enabled=False):
+    with full_precision(hidden_BH.device):
         return head[-1](hidden_BH.float())
 
 

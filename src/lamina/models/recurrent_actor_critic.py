@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lamina.models.actor_critic import FORBIDDEN, nature_convolutions, orthogonal, perceptron, pixels
+from lamina.nn.precision import full_precision
 from lamina.nn.running_norm import RunningNorm
 
 
@@ -53,7 +54,7 @@ class RecurrentActorCritic(nn.Module):
 
     def forward(self, observation: Tensor, state: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
         seen_BF = self.body(pixels(observation) if self.pictures else self.norm(observation))
-        with torch.autocast(observation.device.type, enabled=False):  # what is kept for long is never rounded
+        with full_precision(observation.device):  # what is kept for long is never rounded
             hidden_BU, cell_BU = self.lstm(seen_BF.float(), state.chunk(2, 1))
             said, value_B1 = self.policy(hidden_BU), self.value(hidden_BU)
         found = {"value": value_B1, "features": hidden_BU, "next_state": torch.cat([hidden_BU, cell_BU], 1)}
