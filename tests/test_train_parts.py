@@ -20,7 +20,7 @@ from lamina.train.budget import Budget, Deadline
 from lamina.train.finder import steepest
 from lamina.train.log import Log
 from lamina.train.loop import due, mixed, training
-from lamina.train.optimizers import Muon, build, default_groups, orthogonalized, set_rates
+from lamina.train.optimizers import FusedAdamW, Muon, build, default_groups, orthogonalized, set_rates
 from lamina.train.options import Options, check_options
 from lamina.train.recipe import Recipe, check_recipe
 from lamina.train.schedules import Plan, factor
@@ -320,3 +320,22 @@ def test_rows_are_json_whatever_the_figures(tmp_path):
     log.close()
     row = json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail)
     assert row == {"step": 1, "part": "train", "loss": None, "gradient_norm": None, "rate": 1.0}
+
+
+def test_the_lean_adamw_is_torchs_to_the_bit_and_reads_its_state() -> None:
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Linear(5, 3) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    one = FusedAdamW([{"params": list(ours.parameters()), "betas": (0.8, 0.99)}], 1e-2, 0.1)
+    other = torch.optim.AdamW(
+        [{"params": list(theirs.parameters()), "betas": (0.8, 0.99)}], lr=1e-2, weight_decay=0.1, fused=True
+    )
+    for step in range(6):
+        x_BD = torch.randn(7, 5)
+        for model, optimizer in ((ours, one), (theirs, other)):
+            model.zero_grad()
+            model(x_BD).square().sum().backward()
+            optimizer.step()
+        if step == 2:
+            one.load_state_dict(copy.deepcopy(other.state_dict()))
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))

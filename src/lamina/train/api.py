@@ -195,7 +195,9 @@ def learned(
     compiled = run.info.get("compiled", options.compile == "on")  # a resumed run computes as it did
     if options.compile == "auto" and "compiled" not in run.info and device.type == "cuda":
         compiled = compile_pays(spare(recipe), plan)
-    if compiled:
+    if compiled and learner.graph is not None:
+        learner.graph.compiled = True
+    elif compiled:
         learner.forward = torch.compile(model)  # type: ignore[assignment]
         voice.say("compiling the model" + ("" if options.compile == "on" else ": the run is long enough to earn it back"))
     run.update(

@@ -35,12 +35,14 @@ class Captured:
     def __init__(self, function: Function, modules: Sequence[nn.Module] = ()) -> None:
         self.holder = Holder(function, modules)
         self.graphs: dict[Any, Graph | None] = {}
+        self.compiled = False
+        """Whether graphs are compiled (torch.compile): faster still, after a while of compiling, and in other bits."""
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         kind = tuple((t.shape, t.dtype) for t in tensors), self.holder.modes(), torch.is_autocast_enabled("cpu")
         if kind not in self.graphs:
             capturable = len(self.graphs) < KINDS and all(t.device.type == "cpu" for t in tensors)
-            self.graphs[kind] = graph_of(self.holder, tensors) if capturable else None
+            self.graphs[kind] = graph_of(self.holder, tensors, self.compiled) if capturable else None
         graph = self.graphs[kind]
         if graph is None:
             return self.holder(*tensors)
@@ -71,14 +73,16 @@ class Holder(nn.Module):
 class Graph:
     """One graph, and the places where its weights stand."""
 
-    def __init__(self, script: Any, places: list[tuple[dict[str, Any], str]], buffers: list[tuple[dict[str, Any], str]]) -> None:
-        self.script, self.places, self.buffers = script, places, buffers
+    def __init__(
+        self, run: Callable[..., Any], places: list[tuple[dict[str, Any], str]], buffers: list[tuple[dict[str, Any], str]]
+    ) -> None:
+        self.run, self.places, self.buffers = run, places, buffers
         self.compared = 0
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         # As it is written: what the interpreter finds in its second call to do otherwise ends in other bits than its first.
         with torch.no_grad(), plain(), torch.jit.optimized_execution(False):
-            return self.script.forward(*[owner[name] for owner, name in self.places], *tensors)
+            return self.run(*[owner[name] for owner, name in self.places], *tensors)
 
     def beside(self, function: nn.Module, tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
         """What the graph says; None where the function says or does something else, and all is as it was before."""
@@ -105,7 +109,7 @@ def restore(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
         buffer.copy_(value)
 
 
-def graph_of(holder: Holder, tensors: Sequence[Tensor]) -> Graph | None:
+def graph_of(holder: Holder, tensors: Sequence[Tensor], compiled: bool = False) -> Graph | None:
     """The graph of a call; None where it has none, such as where a branch depends on a value."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -125,13 +129,16 @@ def graph_of(holder: Holder, tensors: Sequence[Tensor]) -> Graph | None:
             made = make_fx(called)(*values, *tensors)
             made.graph.eliminate_dead_code()
             made.recompile()
-            with torch.no_grad(), plain():
-                script = torch.jit.trace(made, (*[v.detach() for v in values], *tensors), check_trace=False)
+            run: Any = torch.compile(made, dynamic=False)
+            if not compiled:
+                with torch.no_grad(), plain():
+                    script: Any = torch.jit.trace(made, (*[v.detach() for v in values], *tensors), check_trace=False)
+                    run = script.forward
     except Exception:  # whatever a function does that no graph can: it is called as it is
         return None
     finally:
         restore([owner[key] for owner, key in changing], kept)
-    return Graph(script, places, changing)
+    return Graph(run, places, changing)
 
 
 def places_of(holder: nn.Module, kind: str) -> list[tuple[str, dict[str, Any], str]]:

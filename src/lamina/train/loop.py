@@ -63,6 +63,7 @@ class Learner:
         self.statistics = list(self.model.buffers())
         self.graph = Captured(self.whole, [self.model]) if plain and self.task.steady else None
         self.names: list[str] = []
+        self.augments = type(self.task).augment is not Task.augment
 
     def step(self, number: int, progress: float) -> tuple[float, float]:
         """One optimizer step. Returns the loss a counted item, and the gradient's norm before clipping.
@@ -168,8 +169,9 @@ class Learner:
     def batch(self, number: int, part: int) -> Batch:
         with autocast(self.precision, self.device):  # a stream may ask the model: as it is trained, so it is asked
             batch = to_device(next(self.stream), self.device)
-        generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 1, number, part))
-        batch = self.task.augment(batch, generator)
+        if self.augments:
+            generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 1, number, part))
+            batch = self.task.augment(batch, generator)
         if self.adversary is None:
             return batch
         generator = torch.Generator(self.device).manual_seed(mixed(self.seed + 2, number, part))

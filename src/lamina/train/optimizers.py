@@ -79,6 +79,35 @@ class Muon(torch.optim.Optimizer):
                     weight.add_(turned, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
 
 
+class FusedAdamW(torch.optim.AdamW):
+    """torch's fused AdamW, which asks its kernel at once: a network of a few thousand weights spends more time in
+    `torch.optim`'s bookkeeping than in the kernel. What it keeps, and computes, is the same."""
+
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            weights = [w for w in group["params"] if w.grad is not None]
+            if not weights:
+                continue
+            states = [self.state[w] or self._begun(w) for w in weights]
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                weights, [w.grad for w in weights], [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states], [], steps, lr=group["lr"], beta1=group["betas"][0],
+                beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+    def _begun(self, weight: Tensor) -> dict[str, Any]:
+        state = self.state[weight]
+        state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        return state
+
+
 def default_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Two groups: weights of layers, which decay, and biases, norms, embeddings and tokens, which do not; one where nothing does.
 
@@ -130,7 +159,7 @@ def _make(kind: str, groups: list[dict[str, Any]], recipe: Recipe, lr: float) ->
     for group in groups:
         beta1 = recipe.momentum if recipe.optimizer == "adamw" else 0.9  # else momentum is that of the main optimizer
         group["betas"] = (group.pop("momentum", beta1), group.pop("beta2", 0.999))
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=recipe.weight_decay, fused=True)
+    return FusedAdamW(groups, lr, recipe.weight_decay)
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], share: float) -> None:
