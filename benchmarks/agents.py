@@ -1,6 +1,6 @@
 """Steps of play a second, learning included, beside Stable-Baselines3: `python -m benchmarks.agents ppo` (or dqn).
 
-    python -m benchmarks.agents ppo --steps 100000 --rounds 3            # from the first step to the last
+    python -m benchmarks.agents ppo --steps 100000 --rounds 3            # a process from its start: libraries are opened too
     python -m benchmarks.agents ppo --steps 100000 --rounds 3 --warm     # the second half alone
 
 CartPole-v1, the hyperparameters of RL Baselines3 Zoo, the same for both: ppo with 8 worlds, 32 steps a rollout, 20 epochs of
