@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-ENV = "CartPole-v1"
+ENV, ATARI = "CartPole-v1", "PongNoFrameskip-v4"
 
 
 def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--algorithm", choices=("ppo", "dqn"), required=True)
+    parser.add_argument("--algorithm", choices=("ppo", "dqn", "atari"), required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--warm", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Lamina's agents on CartPole, by the same hyperparameters as agent_sb3.py; one evaluation of a few episodes ends it."""
+"""Lamina's agents on CartPole and Pong, by the same hyperparameters as agent_sb3.py; one evaluation of a few episodes ends it."""
 
 import json
 import tempfile
@@ -10,7 +10,7 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import lamina  # noqa: E402
-from benchmarks.peers.acting import ENV, asked  # noqa: E402
+from benchmarks.peers.acting import ATARI, ENV, asked  # noqa: E402
 
 options = asked()
 given: dict[str, Any] = {
@@ -22,13 +22,19 @@ if options.algorithm == "ppo":
         "envs": 8, "rollout": 32, "batch_size": 256, "update_epochs": 20, "gae_lambda": 0.8, "gamma": 0.98, "entropy": 0.0,
         "lr": 1e-3, "scale_rewards": False, "scale_observations": False,
     }  # fmt: skip
+elif options.algorithm == "atari":
+    given |= {
+        "envs": 8, "rollout": 128, "batch_size": 256, "update_epochs": 4, "clip_range": 0.1, "lr": 2.5e-4, "sticky": 0.0,
+        "episodes": 1,
+    }  # fmt: skip
 else:  # theirs learns from 128 batches at once, between which the target network cannot be renewed
     given |= {
         "envs": 1, "lr": 2.3e-3, "batch_size": 64, "replay": 100_000, "warm_up": 1000, "target_every": 128,
         "steps_per_update": 2.0, "exploring": 0.16, "epsilon": 0.04, "width": 256, "double": False, "scale_observations": False,
     }  # fmt: skip
 with tempfile.TemporaryDirectory() as folder:
-    lamina.train(options.algorithm, ENV, out=str(Path(folder) / "run"), **given)
+    atari = options.algorithm == "atari"
+    lamina.train("ppo" if atari else options.algorithm, ATARI if atari else ENV, out=str(Path(folder) / "run"), **given)
     seconds = time.perf_counter() - BEGAN
     lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
 rows = [row for row in map(json.loads, lines) if row["part"] == "train"]

@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on CartPole, by the hyperparameters of RL Baselines3 Zoo."""
+"""Stable-Baselines3 on CartPole and Pong, by the hyperparameters of RL Baselines3 Zoo."""
 
 import json
 import time
@@ -8,9 +8,10 @@ BEGAN = time.perf_counter()  # libraries are opened, and networks made, as part 
 import torch  # noqa: E402
 from stable_baselines3 import DQN, PPO  # noqa: E402
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
-from stable_baselines3.common.env_util import make_vec_env  # noqa: E402
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env  # noqa: E402
+from stable_baselines3.common.vec_env import VecFrameStack  # noqa: E402
 
-from benchmarks.peers.acting import ENV, asked  # noqa: E402
+from benchmarks.peers.acting import ATARI, ENV, asked  # noqa: E402
 
 
 class HalfWay(BaseCallback):
@@ -32,6 +33,11 @@ if options.algorithm == "ppo":
     model = PPO(
         "MlpPolicy", make_vec_env(ENV, n_envs=8, seed=0), n_steps=32, batch_size=256, n_epochs=20, gae_lambda=0.8, gamma=0.98,
         ent_coef=0.0, learning_rate=lambda left: 1e-3 * left, clip_range=0.2, device="cpu", seed=0,
+    )  # fmt: skip
+elif options.algorithm == "atari":
+    model = PPO(
+        "CnnPolicy", VecFrameStack(make_atari_env(ATARI, n_envs=8, seed=0), 4), n_steps=128, batch_size=256, n_epochs=4,
+        ent_coef=0.01, learning_rate=lambda left: 2.5e-4 * left, clip_range=0.1, device="cpu", seed=0,
     )  # fmt: skip
 else:
     model = DQN(
