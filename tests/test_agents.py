@@ -198,10 +198,9 @@ def test_whoever_asks_says_what_is_possible(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_policy_with_an_lstm_remembers_and_keeps_to_what_is_allowed(file: Path, tmp_path: Path) -> None:
-    settings = {**PPO, "gamma": 0.9, "timesteps": 24_000, "envs": 16, "scale_rewards": False}
-    remembers = learned("ppo", f"{file}:Recall", tmp_path / "a", **settings, recurrent=16, sequence=8)
-    assert gained(remembers) == 1.0
-    assert gained(learned("ppo", f"{file}:Recall", tmp_path / "b", **settings)) < 0.8
+    """Who has forgotten what was shown has one of two allowed answers: 0.5."""
+    settings = {**PPO, "gamma": 0.9, "timesteps": 16_000, "envs": 16, "scale_rewards": False, "recurrent": 16, "sequence": 8}
+    assert gained(learned("ppo", f"{file}:Recall", tmp_path, **settings)) >= 0.95
 
 
 def test_who_forgets_between_episodes_only(file: Path, tmp_path: Path) -> None:
@@ -289,7 +288,7 @@ def test_worth_is_told_only_of_what_is_allowed(name: str, file: Path, tmp_path: 
 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "ppo": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2}),
-    "recurrent": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2, "recurrent": 4, "sequence": 8}),
+    "recurrent": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2, "recurrent": 4, "sequence": 4}),
     "dqn": ("dqn", {"warm_up": 600, "priority": 0.5, "lasting": 2.0}),
 }
 
