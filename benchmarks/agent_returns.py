@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--timesteps", type=int, help="in place of those above")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings changed, as JSON values")
     parser.add_argument("--without", choices=sorted(WITHOUT), help="a part that no setting turns off")
-    parser.add_argument("--name", help="of these settings; `default` without")
+    parser.add_argument("--name", help="of these settings (default: what was changed)")
     parser.add_argument("--folder", type=Path, default=Path("runs/agents"))
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args(arguments)
@@ -100,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {**SETTINGS.get((options.task, options.environment), {}), **changed}
     if options.timesteps:
         settings["timesteps"] = options.timesteps
-    name = options.name or "default"
+    changes = [*options.set, *([f"timesteps={options.timesteps}"] if options.timesteps else [])]
+    changes += [f"without-{options.without}"] if options.without else []
+    name = options.name or "-".join(changes) or "default"  # a run of other settings is never read for one of these
     place = options.folder / f"{options.task}_{options.environment.replace('/', '-')}_{name}"
 
     def one(seed: int) -> dict[str, Any]:

@@ -215,6 +215,14 @@ def test_who_forgets_between_episodes_only(file: Path, tmp_path: Path) -> None:
         list(lamina.predict(run, [{**asked, "state": [0.0]}]))
 
 
+@pytest.mark.parametrize("recurrent", [0, 4])
+def test_a_policy_may_have_no_hidden_layer(recurrent: int) -> None:
+    task = PPOTask(depth=0, recurrent=recurrent)
+    known = task.prepare(task.read(Source("CartPole-v1")))
+    state = [torch.zeros(3, 2 * recurrent)] if recurrent else []
+    assert known.model()(torch.zeros(3, 4), *state)["logits"].shape == (3, 2)
+
+
 def test_stretches_of_steps_stand_in_the_order_of_time() -> None:
     """Each state that is learned from is the one that the steps before it lead to."""
     task = PPOTask(envs=3, rollout=32, recurrent=4, sequence=8)

@@ -14,6 +14,7 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -132,13 +133,14 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
         names = inputs.get("source", [f"row {i + 1}" for i in range(length(inputs))])
         yield {**inputs, "source": names}
         return
-    gather_inputs = reader("observation" if task.acts else task.inputs[0].modality)  # pictures that are seen are no photographs
+    serving = task.serving()
+    gather_inputs = serving.reader.gather if serving else partial(reader(task.inputs[0].modality), asks=task.asks)
     for sources in _apart(inputs):
         if _is_standard_input(sources) and task.inputs[0].modality == "text" and len(task.asks) == 1:
             yield from arriving(task.asks[0], strict)
             continue
         try:
-            columns = gather_inputs(sources, task.asks)
+            columns = gather_inputs(sources)
             if strict:
                 for why in filter(None, columns.get("unread", ())):
                     raise LaminaError(why)

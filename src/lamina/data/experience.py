@@ -171,7 +171,7 @@ class Experience:
 
     def _batch(self) -> Batch:
         how, replay = self.living, self.replay
-        at_B, world_B, weight_B = self._drawn(self.rng)
+        at_B, world_B, weight_B = self._drawn()
         worth_B, later_B, discount_B = replay.followed(at_B, world_B, how.n_steps, how.gamma)
         worth, discount = (torch.from_numpy(x.astype(np.float32)).to(self.device) for x in (worth_B, discount_B))
         self._noise(1, self.batches)
@@ -187,17 +187,17 @@ class Experience:
             self.tree.put(at_B * self.worlds.count + world_B, priority_B)
         return batch
 
-    def _drawn(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Places and worlds of a batch, and the weight of each row (equation 1 and section 3.4; the exponent rises to 1)."""
         replay = self.replay
         if self.tree is None:
-            at_B, world_B = replay.draw(rng, self.size, self.living.n_steps)
+            at_B, world_B = replay.draw(self.rng, self.size, self.living.n_steps)
             return at_B, world_B, np.ones(self.size)
         found = np.empty(0, np.int64)
         first, count = replay.span(self.living.n_steps)
         while len(found) < self.size:
-            shares = (np.arange(2 * self.size) + rng.random(2 * self.size)) / (2 * self.size)
-            leaves = self.tree.find(rng.permutation(shares))
+            shares = (np.arange(2 * self.size) + self.rng.random(2 * self.size)) / (2 * self.size)
+            leaves = self.tree.find(self.rng.permutation(shares))
             known = (leaves // self.worlds.count - first) % replay.places < count
             found = np.concatenate([found, leaves[known]])
         found = found[: self.size]

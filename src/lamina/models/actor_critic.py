@@ -46,15 +46,11 @@ class ActorCritic(nn.Module):
         self.kind = kind
         self.pictures = len(shape) == 3
         outputs = sum(sizes)
-        if self.pictures:
-            self.body: nn.Module = nature_convolutions(shape, channels)
-            self.critic: nn.Module = nn.Identity()
-            features = 16 * channels
-        else:
+        self.body, features = features_of(shape, width, depth, channels)
+        self.critic: nn.Module = nn.Identity()
+        if not self.pictures:
             self.norm = RunningNorm(shape) if normalized else nn.Identity()
-            self.body = perceptron(shape[0], width, depth)
             self.critic = perceptron(shape[0], width, depth)
-            features = width
         self.policy = orthogonal(nn.Linear(features, outputs), 0.01)
         self.value = orthogonal(nn.Linear(features, 1), 1.0)
         if kind == "continuous":
@@ -69,11 +65,24 @@ class ActorCritic(nn.Module):
         with full_precision(observation.device):  # what is said is never rounded: small differences decide
             said = self.policy(features_BF.float())
             value_B1 = self.value(judged_BF.float())
-        if action_mask is not None:
-            said = said.masked_fill(action_mask == 0, FORBIDDEN)
-        if self.kind == "continuous":
-            return {"mean": said, "log_std": self.log_std.expand_as(said), "value": value_B1, "features": features_BF}
-        return {"logits" if self.kind == "discrete" else "action_logits": said, "value": value_B1, "features": features_BF}
+        log_std = self.log_std if self.kind == "continuous" else None
+        return spoken(self.kind, said, log_std, action_mask) | {"value": value_B1, "features": features_BF}
+
+
+def spoken(kind: str, said: Tensor, log_std: Tensor | None, action_mask: Tensor | None) -> dict[str, Tensor]:
+    """What the last layer of a policy says (B, outputs), by the names that `ActorCritic` tells."""
+    if action_mask is not None:
+        said = said.masked_fill(action_mask == 0, FORBIDDEN)
+    if log_std is not None:
+        return {"mean": said, "log_std": log_std.expand_as(said)}
+    return {"logits" if kind == "discrete" else "action_logits": said}
+
+
+def features_of(shape: Sequence[int], width: int, depth: int, channels: int) -> tuple[nn.Sequential, int]:
+    """What looks at an observation, and how many numbers it makes of it."""
+    if len(shape) == 3:
+        return nature_convolutions(shape, channels), 16 * channels
+    return perceptron(shape[0], width, depth), width if depth else shape[0]
 
 
 def pixels(observation: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lamina.models.actor_critic import FORBIDDEN, nature_convolutions, orthogonal, perceptron, pixels
+from lamina.models.actor_critic import features_of, orthogonal, pixels, spoken
 from lamina.nn.precision import full_precision
 from lamina.nn.running_norm import RunningNorm
 
@@ -36,13 +36,9 @@ class RecurrentActorCritic(nn.Module):
         super().__init__()
         self.kind = kind
         self.pictures = len(shape) == 3
-        if self.pictures:
-            self.body: nn.Module = nature_convolutions(shape, channels)
-            features = 16 * channels
-        else:
+        self.body, features = features_of(shape, width, depth, channels)
+        if not self.pictures:
             self.norm = RunningNorm(shape) if normalized else nn.Identity()
-            self.body = perceptron(shape[0], width, depth)
-            features = width if depth else shape[0]
         self.lstm = nn.LSTMCell(features, units)
         for name, weight in self.lstm.named_parameters():
             if not weight.is_meta:
@@ -57,9 +53,6 @@ class RecurrentActorCritic(nn.Module):
         with full_precision(observation.device):  # what is kept for long is never rounded
             hidden_BU, cell_BU = self.lstm(seen_BF.float(), state.chunk(2, 1))
             said, value_B1 = self.policy(hidden_BU), self.value(hidden_BU)
-        found = {"value": value_B1, "features": hidden_BU, "next_state": torch.cat([hidden_BU, cell_BU], 1)}
-        if action_mask is not None:
-            said = said.masked_fill(action_mask == 0, FORBIDDEN)
-        if self.kind == "continuous":
-            return {"mean": said, "log_std": self.log_std.expand_as(said), **found}
-        return {"logits" if self.kind == "discrete" else "action_logits": said, **found}
+        log_std = self.log_std if self.kind == "continuous" else None
+        kept = {"next_state": torch.cat([hidden_BU, cell_BU], 1)}
+        return spoken(self.kind, said, log_std, action_mask) | {"value": value_B1, "features": hidden_BU} | kept

@@ -156,14 +156,13 @@ class Learner:
             return
         norm = nn.utils.get_total_norm([p.grad for p in weights])
         before = [p.clone() for p in weights]
-        statistics = list(self.model.buffers())
-        kept = [b.clone() for b in statistics]
+        kept = [b.clone() for b in self.statistics]
         torch._foreach_add_(weights, torch._foreach_mul([p.grad for p in weights], self.recipe.sam / (norm + 1e-12)))
         for weight in weights:
             weight.grad = None
         with torch.enable_grad():
             self.backward(number, batches, denominators)
-        for tensor, value in zip([*weights, *statistics], [*before, *kept], strict=True):
+        for tensor, value in zip([*weights, *self.statistics], [*before, *kept], strict=True):
             tensor.copy_(value)
 
     def batch(self, number: int, part: int) -> Batch:
