@@ -14,7 +14,6 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -133,8 +132,7 @@ def gather(task: Task, inputs: Sequence[Any] | Columns, strict: bool) -> Iterato
         names = inputs.get("source", [f"row {i + 1}" for i in range(length(inputs))])
         yield {**inputs, "source": names}
         return
-    serving = task.serving()
-    gather_inputs = serving.reader.gather if serving else partial(reader(task.inputs[0].modality), asks=task.asks)
+    gather_inputs = gathering(task)
     for sources in _apart(inputs):
         if _is_standard_input(sources) and task.inputs[0].modality == "text" and len(task.asks) == 1:
             yield from arriving(task.asks[0], strict)
@@ -163,6 +161,15 @@ def arriving(column: str, strict: bool) -> Iterator[Columns]:
         for why in filter(None, columns.get("unread", ()) if strict else ()):
             raise LaminaError(why)
         yield columns
+
+
+def gathering(task: Task) -> Callable[[Sequence[Any]], Columns]:
+    """How sources become columns: as the task's own reader has it, else as its modality."""
+    serving = task.serving()
+    if serving is not None:
+        return serving.reader.gather
+    own, asks = reader(task.inputs[0].modality), task.asks
+    return lambda sources: own(sources, asks)
 
 
 def reader(modality: str) -> Callable[[Sequence[Any], Sequence[str]], Columns]:
