@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from lamina.data.source import Source
 from lamina.tasks.dqn import DQN
 from lamina.tasks.ppo import PPO
-from lamina.train.captured import COMPARED, KINDS, Captured
+from lamina.train.captured import COMPARED, KINDS, Captured, simplify
 from lamina.train.loop import Learner
 from lamina.train.optimizers import build
 from lamina.train.precision import undisturbed
@@ -129,3 +133,49 @@ def test_numbers_that_fade_are_zero_while_training_and_not_after() -> None:
     with undisturbed():
         assert tiny.mul(1.0).item() == 0
     assert tiny.mul(1.0).item() != 0
+
+
+def operations(function: Callable[..., Any], *tensors: Tensor) -> tuple[fx.GraphModule, int]:
+    """A function written down and simplified, and how many operations are left."""
+    made = make_fx(function)(*tensors)
+    simplify(made.graph)
+    made.recompile()
+    return made, sum(node.op == "call_function" for node in made.graph.nodes)
+
+
+def test_what_is_computed_twice_is_computed_once_and_what_is_undone_is_not_done() -> None:
+    x_BD = torch.randn(3, 4)
+    made, count = operations(lambda x: (x.log_softmax(1).detach() + x.log_softmax(1).t().t(),), x_BD)
+    assert count == 2
+    assert torch.equal(made(x_BD)[0], 2 * x_BD.log_softmax(1))
+
+
+def test_what_is_changed_in_place_is_never_taken_for_what_it_was() -> None:
+    def changes(x_BD: Tensor) -> tuple[Tensor, ...]:
+        one, other = x_BD.exp(), x_BD.exp()  # one of them is changed, by a view of it
+        before = one.sum()
+        one[0].zero_()
+        return one, other, before, one.sum()
+
+    x_BD = torch.randn(3, 4)
+    made, _ = operations(changes, x_BD)
+    for said, want in zip(made(x_BD), changes(x_BD), strict=True):
+        assert torch.equal(said, want)
+
+
+def test_the_simpler_graph_of_a_step_ends_in_the_same_bits() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    x_BD, weights = torch.randn(5, 3), tuple(p.detach().requires_grad_() for p in model.parameters())
+
+    def step(x_BD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        said = torch.func.functional_call(model, dict(zip(dict(model.named_parameters()), weights, strict=True)), x_BD)
+        p = said.softmax(1)
+        p = torch.minimum(p, p.clamp(0.2, 0.8)) * said.log_softmax(1)
+        return torch.autograd.grad(p.sum(), weights)
+
+    made, count = operations(step, x_BD, *weights)
+    untouched = make_fx(step)(x_BD, *weights)
+    assert count < sum(node.op == "call_function" for node in untouched.graph.nodes) - 10
+    for said, want in zip(made(x_BD, *weights), step(x_BD, *weights), strict=True):
+        assert torch.equal(said, want)

@@ -213,8 +213,8 @@ class PPO(Task):
         if self.clip_values:
             near_B = before_B + (value_B - before_B).clamp(-self.clip_range, self.clip_range)
             error_B = torch.maximum(error_B, (near_B - batch["return"]).square())
-        total_B = 0.5 * self.value_weight * error_B - surrogate_B - self.entropy * acts.entropy(output)
-        return total_B * weight_B, weight_B
+        bonus_B = self.entropy * acts.entropy(output) if self.entropy else 0.0
+        return (0.5 * self.value_weight * error_B - surrogate_B - bonus_B) * weight_B, weight_B
 
     def _acts(self) -> Any:
         from lamina.nn.distributions import distribution

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 KINDS = 4
 """Kinds of arguments (shapes, types) that a graph is made for; of others, the function is called."""
@@ -127,18 +127,56 @@ def graph_of(holder: Holder, tensors: Sequence[Tensor], compiled: bool = False) 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript tells of its successors at every call
             made = make_fx(called)(*values, *tensors)
-            made.graph.eliminate_dead_code()
+            simplify(made.graph)
             made.recompile()
-            run: Any = torch.compile(made, dynamic=False)
-            if not compiled:
-                with torch.no_grad(), plain():
-                    script: Any = torch.jit.trace(made, (*[v.detach() for v in values], *tensors), check_trace=False)
-                    run = script.forward
+            if compiled:
+                return Graph(torch.compile(made, dynamic=False), places, changing)
+            with torch.no_grad(), plain():
+                script: Any = torch.jit.trace(made, (*[v.detach() for v in values], *tensors), check_trace=False)
     except Exception:  # whatever a function does that no graph can: it is called as it is
         return None
     finally:
         restore([owner[key] for owner, key in changing], kept)
-    return Graph(run, places, changing)
+    return Graph(script.forward, places, changing)
+
+
+def simplify(graph: fx.Graph) -> None:
+    """The same values by fewer operations: what is computed twice is computed once (autograd asks again for what the forward pass
+    had), and what only mattered to autograd, or is undone at once, is left out."""
+    aten = torch.ops.aten
+    calls = [node for node in graph.nodes if node.op == "call_function"]
+    changed = {source_of(one) for node in calls if is_mutable(node) for one in node.all_input_nodes}
+    known: dict[tuple[Any, str, str], fx.Node] = {}
+    for node in calls:
+        given = node.args[0] if node.args else None
+        if node.target is aten.detach.default:
+            same = given
+        elif node.target is aten.t.default and isinstance(given, fx.Node) and given.target is aten.t.default:
+            same = given.args[0]
+        elif is_mutable(node) or changed & {source_of(one) for one in (node, *node.all_input_nodes)}:
+            continue  # what changes in between is not the same twice
+        else:
+            same = known.setdefault((node.target, repr(node.args), repr(node.kwargs)), node)
+        if isinstance(same, fx.Node) and same is not node:
+            node.replace_all_uses_with(same)
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
+def is_mutable(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def source_of(node: Any) -> Any:
+    """Whose memory a node is, or may be, a view of."""
+    while isinstance(node, fx.Node) and node.op == "call_function" and not owns(node):
+        node = node.args[0]
+    return node
+
+
+def owns(node: fx.Node) -> bool:
+    """Whether the node's value is memory of its own."""
+    return isinstance(node.target, torch._ops.OpOverload) and all(r.alias_info is None for r in node.target._schema.returns)
 
 
 def places_of(holder: nn.Module, kind: str) -> list[tuple[str, dict[str, Any], str]]:
