@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lamina.nn.pixel_conv import PixelConv2d
 from lamina.nn.precision import full_precision
 from lamina.nn.running_norm import RunningNorm
 
@@ -58,7 +59,7 @@ class ActorCritic(nn.Module):
 
     def forward(self, observation: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
         if self.pictures:
-            features_BF = judged_BF = self.body(pixels(observation))
+            features_BF = judged_BF = self.body(observation)
         else:
             x_BD = self.norm(observation)
             features_BF, judged_BF = self.body(x_BD), self.critic(x_BD)
@@ -85,14 +86,6 @@ def features_of(shape: Sequence[int], width: int, depth: int, channels: int) -> 
     return perceptron(shape[0], width, depth), width if depth else shape[0]
 
 
-def pixels(observation: Tensor) -> Tensor:
-    """0..255 -> 0..1, in the type that convolutions compute in: what is read once need not be written twice."""
-    kind = observation.device.type
-    rounds = kind != "meta" and torch.is_autocast_enabled(kind)
-    dtype = torch.get_autocast_dtype(kind) if rounds else torch.float32
-    return observation.to(dtype) / 255
-
-
 def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
     """(B, inputs) -> (B, width): layers of tanh."""
     layers: list[nn.Module] = []
@@ -102,14 +95,14 @@ def perceptron(inputs: int, width: int, depth: int) -> nn.Sequential:
 
 
 def nature_convolutions(shape: Sequence[int], channels: int = 32) -> nn.Sequential:
-    """(B, C, H, W) of 0..1 -> (B, 16 * channels): Mnih et al. 2015, "Human-level control", Methods, Model architecture, which has
-    32 channels in its first layer, twice as many after it, and 512 features."""
+    """(B, C, H, W) of 0..255 -> (B, 16 * channels): Mnih et al. 2015, "Human-level control", Methods, Model architecture, which
+    has 32 channels in its first layer, twice as many after it, and 512 features."""
     sides = list(shape[1:])
     for kernel, stride in ((8, 4), (4, 2), (3, 1)):
         sides = [(side - kernel) // stride + 1 for side in sides]
     twice = 2 * channels
     return nn.Sequential(
-        orthogonal(nn.Conv2d(shape[0], channels, 8, 4), SQRT2),
+        orthogonal(PixelConv2d(shape[0], channels, 8, 4), SQRT2),
         nn.ReLU(),
         orthogonal(nn.Conv2d(channels, twice, 4, 2), SQRT2),
         nn.ReLU(),

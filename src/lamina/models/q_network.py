@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lamina.models.actor_critic import pixels
 from lamina.nn.noisy_linear import NoisyLinear
+from lamina.nn.pixel_conv import PixelConv2d
 from lamina.nn.precision import full_precision
 
 FORBIDDEN = -1e9
@@ -51,9 +51,8 @@ class QNetwork(nn.Module):
         bounds: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
     ) -> None:
         super().__init__()
-        self.pictures = len(shape) == 3
         linear = NoisyLinear if noisy else nn.Linear
-        if self.pictures:
+        if len(shape) == 3:
             self.body, features, hidden = convolutions(shape, channels)
         else:
             self.body, features, hidden = perceptron(shape[0], width, max(depth - 1, 0)), width if depth > 1 else shape[0], width
@@ -69,10 +68,7 @@ class QNetwork(nn.Module):
             self.register_buffer("support", torch.linspace(*support, atoms))
 
     def forward(self, observation: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
-        x = pixels(observation) if self.pictures else observation
-        if self.bounded:
-            x = (x - self.center) / self.reach
-        features_BF = self.body(x)
+        features_BF = self.body((observation - self.center) / self.reach if self.bounded else observation)
         said_BKZ = exactly(self.advantage, features_BF).unflatten(1, (self.actions, self.atoms))
         if self.state is not None:  # their equation 9
             said_BKZ = said_BKZ - said_BKZ.mean(1, keepdim=True) + exactly(self.state, features_BF).unsqueeze(1)
@@ -110,12 +106,12 @@ def middle(low: float | None, high: float | None) -> tuple[float, float]:
 
 
 def convolutions(shape: Sequence[int], channels: int) -> tuple[nn.Sequential, int, int]:
-    """(B, C, H, W) of 0..1 -> (B, F); F; and the width of the layer that follows: Mnih et al. 2015, Model architecture, which has
-    32 channels in its first layer, twice as many after it, and 512 units."""
+    """(B, C, H, W) of 0..255 -> (B, F); F; and the width of the layer that follows: Mnih et al. 2015, Model architecture, which
+    has 32 channels in its first layer, twice as many after it, and 512 units."""
     sides = list(shape[1:])
     for kernel, stride in ((8, 4), (4, 2), (3, 1)):
         sides = [(side - kernel) // stride + 1 for side in sides]
     twice = 2 * channels
-    first, second, third = nn.Conv2d(shape[0], channels, 8, 4), nn.Conv2d(channels, twice, 4, 2), nn.Conv2d(twice, twice, 3, 1)
+    first, second, third = PixelConv2d(shape[0], channels, 8, 4), nn.Conv2d(channels, twice, 4, 2), nn.Conv2d(twice, twice, 3, 1)
     layers = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), nn.Flatten())
     return layers, twice * math.prod(sides), 16 * channels

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lamina.models.actor_critic import features_of, orthogonal, pixels, spoken
+from lamina.models.actor_critic import features_of, orthogonal, spoken
 from lamina.nn.precision import full_precision
 from lamina.nn.running_norm import RunningNorm
 
@@ -49,7 +49,7 @@ class RecurrentActorCritic(nn.Module):
             self.log_std = nn.Parameter(torch.zeros(sum(sizes)))
 
     def forward(self, observation: Tensor, state: Tensor, action_mask: Tensor | None = None) -> dict[str, Tensor]:
-        seen_BF = self.body(pixels(observation) if self.pictures else self.norm(observation))
+        seen_BF = self.body(observation if self.pictures else self.norm(observation))
         with full_precision(observation.device):  # what is kept for long is never rounded
             hidden_BU, cell_BU = self.lstm(seen_BF.float(), state.chunk(2, 1))
             said, value_B1 = self.policy(hidden_BU), self.value(hidden_BU)
