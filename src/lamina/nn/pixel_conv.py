@@ -1,10 +1,10 @@
 """A convolution of pixels as they are stored, from 0 to 255, which answers as one of pixels from 0 to 1.
 
-Its weights are divided by 255, in place of every pixel: bfloat16 holds bytes as they are. Where the kernel is two strides
-wide, as in the first layer of Mnih et al. 2015, it is computed as a kernel of 2 x 2 over blocks as wide as a stride, each pixel
-of which is a channel: the same sums, in an order that processors are fast at. Forward and backward of that network took 0.48 of the
-time of dividing and convolving (256 x 4 x 84 x 84, 16 channels, bfloat16, one thread of a processor with AMX, beside
-other work).
+Its weights are divided by 255, in place of every pixel: bfloat16 holds bytes as they are. Where the kernel is two strides wide,
+as in the first layer of Mnih et al. 2015, it is computed as a kernel of 2 x 2 over blocks as wide as a stride, each pixel of
+which is a channel: the same sums, in an order that processors are fast at. Forward and backward of that network took 0.48 of
+the time of dividing and convolving (256 x 4 x 84 x 84, 16 channels, bfloat16, one thread of a processor with AMX, beside other
+work).
 
 Shapes: B examples, C channels, H and W pixels, O output channels, h and w blocks down and across, S stride.
 """
