@@ -13,4 +13,6 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--warm", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--curve", type=int, default=0, help="tell what the last 100 episodes gained, by steps played")
     return parser.parse_args()

@@ -15,7 +15,7 @@ from benchmarks.peers.acting import ATARI, ENV, asked  # noqa: E402
 options = asked()
 given: dict[str, Any] = {
     "timesteps": options.steps, "episodes": 10, "evaluations": 1, "quiet": True, "tensorboard": False, "device": "cpu",
-    "threads": options.threads,
+    "threads": options.threads, "seed": options.seed,
 }  # fmt: skip
 if options.algorithm == "ppo":
     given |= {
@@ -42,4 +42,6 @@ steps, first = rows[-1]["timesteps"], 0.0
 if options.warm:
     half = next(row for row in rows if row["timesteps"] >= steps / 2)
     first, seconds = half["timesteps"], rows[-1]["seconds"] - half["seconds"]
-print(json.dumps({"steps": steps - first, "seconds": seconds}))
+told = {"steps": steps - first, "seconds": seconds}
+curve = [[row["timesteps"], row["return"]] for row in rows if "return" in row]
+print(json.dumps({**told, "curve": curve} if options.curve else told))
