@@ -335,6 +335,8 @@ def test_the_lean_adamw_is_torchs_to_the_bit_and_reads_its_state() -> None:
         for model, optimizer in ((ours, one), (theirs, other)):
             model.zero_grad()
             model(x_BD).square().sum().backward()
+            if step in (1, 4):  # a weight without a gradient does not count the step
+                model.bias.grad = None
             optimizer.step()
         if step == 2:
             one.load_state_dict(copy.deepcopy(other.state_dict()))

@@ -138,10 +138,12 @@ class Learner:
         loss = sum_of(total.sum() / count.sum().clamp(min=1e-12) for total, count in terms.values())
         weights = [p for p in self.model.parameters() if p.requires_grad]  # as they stand in while the graph is made
         gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
-        norm = nn.utils.get_total_norm(gradients)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])  # one operation in place of one a weight
+        norm = flat.norm()
         if self.recipe.clip is not None:
-            gradients = torch._foreach_mul(gradients, (self.recipe.clip / norm).clamp(max=1.0))
-        laid = [g if g.stride() == w.stride() else torch.empty_like(w).copy_(g) for w, g in zip(weights, gradients, strict=True)]
+            flat = flat * (self.recipe.clip / norm).clamp(max=1.0)
+        parts = [part.view(w.shape) for w, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True)]
+        laid = [g if w.is_contiguous() else torch.empty_like(w).copy_(g) for w, g in zip(weights, parts, strict=True)]
         return loss, norm, *laid
 
     @torch.no_grad()

@@ -92,20 +92,30 @@ class FusedAdamW(torch.optim.AdamW):
             weights = [w for w in group["params"] if w.grad is not None]
             if not weights:
                 continue
-            states = [self.state[w] or self._begun(w) for w in weights]
+            self._begin([w for w in weights if not self.state[w]])
+            if len(weights) < len(group["params"]):
+                self._count_apart(group["params"])
+            states = [self.state[w] for w in weights]
             steps = [state["step"] for state in states]
-            torch._foreach_add_(steps, 1)
+            torch._foreach_add_(list({id(step): step for step in steps}.values()), 1)
             torch._fused_adamw_(
                 weights, [w.grad for w in weights], [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states], [], steps, lr=group["lr"], beta1=group["betas"][0],
                 beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
             )  # fmt: skip
 
-    def _begun(self, weight: Tensor) -> dict[str, Any]:
-        state = self.state[weight]
-        state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-        return state
+    def _begin(self, weights: list[Tensor]) -> None:
+        """Those that begin together share a count: to add to one is as slow as all the rest."""
+        step = torch.zeros((), dtype=torch.float32, device=weights[0].device) if weights else None
+        for weight in weights:
+            state = self.state[weight]
+            state["step"], state["exp_avg"], state["exp_avg_sq"] = step, torch.zeros_like(weight), torch.zeros_like(weight)
+
+    def _count_apart(self, weights: list[Tensor]) -> None:
+        """Where some have no gradient, which do not count the step."""
+        for weight in weights:
+            if self.state[weight]:
+                self.state[weight]["step"] = self.state[weight]["step"].clone()
 
 
 def default_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
