@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import lamina
 from lamina.data import rollouts
 from lamina.data.source import Source
 from lamina.errors import LaminaError
+from lamina.nn.distributions import distribution
 from lamina.run import Run
 from lamina.tasks.dqn import DQN as DQNTask
 from lamina.tasks.ppo import PPO as PPOTask
@@ -239,6 +241,32 @@ def test_stretches_of_steps_stand_in_the_order_of_time() -> None:
     assert batch["fresh"].any() and not batch["state"][batch["fresh"] == 1].any() and batch["state"].any()
 
 
+def test_what_is_played_meanwhile_is_played_by_the_policy_of_one_update_ago() -> None:
+    """Whatever the thread is given time for: the log probabilities are those of weights that stood still."""
+    task = PPOTask(envs=4, rollout=8, update_epochs=1, overlap=True, scale_observations=False)
+    data = task.read(Source("CartPole-v1"))
+    known = task.prepare(data)
+    model = known.model()
+    stream = known.stream(model, data.train, 32, 0, lambda: 0.0)
+    acts, behind, now = distribution("discrete", [2]), [], copy.deepcopy(model)
+    for _ in range(6):
+        batch = next(stream)
+        behind.append(now)
+        by = now if len(behind) < 3 else behind[-2]  # two rollouts are played at once, while graphs are made
+        with torch.no_grad():
+            said = acts.log_probability(by(batch["observation"]), batch["action"])
+        torch.testing.assert_close(said, batch["log_probability"], atol=1e-5, rtol=1e-4)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(1.1)
+        now = copy.deepcopy(model)
+        stream.after_step()
+
+
+def test_an_agent_that_plays_while_it_learns_learns_too(file: Path, tmp_path: Path) -> None:
+    assert gained(learned("ppo", f"{file}:Same", tmp_path, **PPO, overlap=True)) >= 9.5
+
+
 def test_random_actions_last_as_they_are_asked_to(file: Path, tmp_path: Path) -> None:
     """Of two actions, the next is the same one in half of the steps, and with long ones far more often."""
     shares = []
@@ -297,6 +325,7 @@ def test_worth_is_told_only_of_what_is_allowed(name: str, file: Path, tmp_path: 
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "ppo": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2}),
     "recurrent": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2, "recurrent": 4, "sequence": 4}),
+    "overlap": ("ppo", {"rollout": 32, "batch_size": 64, "update_epochs": 2, "overlap": True}),
     "dqn": ("dqn", {"warm_up": 600, "priority": 0.5, "lasting": 2.0}),
 }
 

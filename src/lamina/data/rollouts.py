@@ -8,6 +8,7 @@ Shapes: T steps, N worlds, R = T * N rows of a rollout, B rows of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -56,6 +57,17 @@ class Playing:
     """Steps in a row that are learned from together."""
     memory: int = 0
     """Numbers that the policy keeps."""
+    overlap: bool = False
+    """The next rollout is played while this one is learned from."""
+
+
+@dataclass
+class Played:
+    """A rollout: which one, its rows, and what was to be told of playing when it was over."""
+
+    number: int
+    rows: dict[str, Tensor]
+    figures: dict[str, float]
 
 
 class Rollouts:
@@ -63,6 +75,10 @@ class Rollouts:
     `log_probability` and `value_before` under the policy that took it, `advantage` (of mean 0 and deviation 1 in its batch),
     `return`, `weight`, which is 0 for the step at which a world began anew and took no heed of the action, and `fresh`, 1 where
     an episode begins.
+
+    With `overlap`, a rollout is played by the policy of one update ago, in a thread of its own; `renew` brings the one that acts
+    up to date. The first two rollouts are not overlapped, while graphs are made. What is played depends on the seed alone all the
+    same (Liu et al. 2020, "High-Throughput Synchronous Deep Reinforcement Learning").
 
     With `sequence` > 1, a batch is made of stretches of so many steps of a world, its rows in the order of time: (T', stretches)
     as one; `state` is what the policy had kept before each.
@@ -80,17 +96,21 @@ class Rollouts:
         seed: int,
         names: Sequence[str],
         device: torch.device,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         self.act, self.noise, self.gather, self.scales, self.worlds, self.playing = act, noise, gather, scales, worlds, playing
         self.size, self.seed, self.names, self.device = size, seed, tuple(names), device
-        self.rollout = 0
+        self.rollout = self.learned = 0  # played, and learned from
         self.position = 0
         self.order = torch.empty(0, dtype=torch.int64)
         self.rows: dict[str, Tensor] = {}
         self.scale = RewardScale(worlds.count, playing.gamma)
         self.tally = Tally(worlds.count)
         self.seen = worlds.reset([mixed_seed(seed, i) for i in range(worlds.count)])
-        self.explained = float("nan")
+        self.renew = renew
+        self.told: dict[str, float] = {"timesteps": 0.0}
+        self.player = ThreadPoolExecutor(1) if playing.overlap else None
+        self.ahead: Future[Played] | None = None
         self.state = torch.zeros(worlds.count, playing.memory, device=device) if playing.memory else None
 
     safe = True
@@ -100,8 +120,8 @@ class Rollouts:
 
     def __next__(self) -> Batch:
         if self.position + self.size > len(self.order):
-            self._play()
-            generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.rollout, 1))
+            self._swap()
+            generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.learned, 1))
             self.order, self.position = torch.cat([self._shuffled(generator) for _ in range(self.playing.epochs)]), 0
         rows = self.order[self.position : self.position + self.size]
         self.position += self.size
@@ -118,8 +138,29 @@ class Rollouts:
         first = order // count * length * count + order % count  # row t * N + i is step t of world i
         return (first.view(-1, 1, a_batch) + torch.arange(length).view(1, -1, 1) * count).flatten()
 
+    def _swap(self) -> None:
+        """The next rollout in place of the last; with `overlap`, the one after it is begun."""
+        if self.ahead is None:
+            self.renew()
+            played = self._play()
+        else:
+            played = self.ahead.result()
+            self.renew()  # never while it plays
+        self.learned, self.rows, self.told = played.number, played.rows, played.figures
+        if self.player is not None and self.rollout > 1:
+            kind = self.device.type
+            rounds, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+            self.ahead = self.player.submit(self._aside, kind, dtype, rounds)
+
+    def _aside(self, kind: str, dtype: torch.dtype, rounds: bool) -> Played:
+        """A rollout, in a thread that computes as the one does that learns."""
+        if torch.get_num_threads() > 1:
+            torch.set_num_threads(1)  # of this thread alone: worlds and learning have need of the others
+        with torch.autocast(kind, dtype, enabled=rounds):
+            return self._play()
+
     @torch.no_grad()
-    def _play(self) -> None:
+    def _play(self) -> Played:
         """One rollout: what was seen, done and said at each step, and what it was worth."""
         how, count = self.playing, self.worlds.count
         generator = torch.Generator(self.device).manual_seed(mixed_seed(self.seed, self.rollout))
@@ -148,10 +189,12 @@ class Rollouts:
         value_TN[how.steps] = self.act(*self._inputs(self.seen), noise_TN[-1])[2].cpu().numpy()
         advantage_TN = generalized_advantages(reward_TN, value_TN, terminal_TN, cut_TN, how.gamma, how.gae_lambda)
         return_TN = advantage_TN + value_TN[:-1]
-        self.explained = explained_variance(value_TN[:-1][heeded_TN], return_TN[heeded_TN])
-        self.rows = {name: torch.stack(values).flatten(0, 1) for name, values in kept.items()}
+        explained = explained_variance(value_TN[:-1][heeded_TN], return_TN[heeded_TN])
+        rows = {name: torch.stack(values).flatten(0, 1) for name, values in kept.items()}
         numbers = [log_probability_TN, value_TN[:-1], advantage_TN, return_TN, heeded_TN, fresh_TN]
-        self.rows["numbers"] = torch.from_numpy(np.stack(numbers).reshape(len(NUMBERS), -1).astype(np.float32)).to(self.device)
+        rows["numbers"] = torch.from_numpy(np.stack(numbers).reshape(len(NUMBERS), -1).astype(np.float32)).to(self.device)
+        figures = {"timesteps": float(self.rollout * how.steps * count), **self.tally.figures()}
+        return Played(self.rollout, rows, figures | ({"explained_variance": explained} if np.isfinite(explained) else {}))
 
     def _inputs(self, seen: Seen) -> list[Tensor]:
         """What the model is asked with; nothing is remembered of an episode that is over."""
@@ -178,17 +221,18 @@ class Rollouts:
             self.scales.update(self.rows[self.names[0]])
 
     def figures(self) -> dict[str, float]:
-        """What is worth telling beside the loss."""
-        found = {"timesteps": float(self.rollout * self.playing.steps * self.worlds.count), **self.tally.figures()}
-        if np.isfinite(self.explained):
-            found["explained_variance"] = self.explained
-        return found
+        """What is worth telling beside the loss: of the rollout that is learned from."""
+        return self.told
 
     def where(self) -> str:
-        return f"rollout {self.rollout}, rows {self.position - self.size} to {self.position}"
+        return f"rollout {self.learned}, rows {self.position - self.size} to {self.position}"
 
     def state_dict(self) -> dict[str, Any]:
+        ahead = None if self.ahead is None else self.ahead.result()  # where worlds stand is known when it is over
         return {
+            "told": self.told,
+            "ahead": None if ahead is None else vars(ahead),
+            "learned": self.learned,
             "rollout": self.rollout,
             "position": self.position,
             "order": self.order,
@@ -202,8 +246,12 @@ class Rollouts:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rollout, self.position = int(state["rollout"]), int(state["position"])
-        self.order = state["order"]
+        self.rollout, self.learned, self.position = (int(state[name]) for name in ("rollout", "learned", "position"))
+        self.order, self.told = state["order"], dict(state["told"])
+        if state["ahead"] is not None:
+            rows = {name: value.to(self.device) for name, value in state["ahead"]["rows"].items()}
+            self.ahead = Future()
+            self.ahead.set_result(Played(int(state["ahead"]["number"]), rows, dict(state["ahead"]["figures"])))
         self.rows = {name: value.to(self.device) for name, value in state["rows"].items()}
         self.scale.load(list(state["scale"]))
         self.state = None if state["state"] is None else state["state"].to(self.device)

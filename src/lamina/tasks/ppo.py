@@ -11,6 +11,7 @@ Shapes: B examples, K choices.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -41,6 +42,7 @@ class PPO(Task):
     envs: Annotated[int, Doc("worlds played side by side")] = 16
     workers: Annotated[int, Doc("processes that step the worlds, for slow ones; 0: this one does; not of Atari")] = 0
     rollout: Annotated[int, Doc("steps of each world between updates")] = 128
+    overlap: Annotated[bool, Doc("play the next rollout while one is learned from, by the policy of one update ago")] = False
     update_epochs: Annotated[int | None, Doc("times that a rollout is learned from (default: 10; of pictures, 4)")] = None
     gamma: Annotated[float, Doc("discount of a reward one step later")] = 0.99
     gae_lambda: Annotated[float, Doc("how far advantages look ahead before they trust the value: 0 to 1")] = 0.95
@@ -126,19 +128,8 @@ class PPO(Task):
         """Raises LaminaError naming the first setting whose value makes no sense."""
         from lamina.train.options import expect
 
-        for flag in (
-            "timesteps",
-            "envs",
-            "rollout",
-            "update_epochs",
-            "width",
-            "channels",
-            "sequence",
-            "frame_skip",
-            "frame_stack",
-            "time_limit",
-            "episodes",
-        ):
+        counts = "timesteps envs rollout update_epochs width channels sequence frame_skip frame_stack time_limit episodes"
+        for flag in counts.split():
             value = getattr(self, flag)
             expect(flag.replace("_", "-"), value, value is None or value >= 1, "1 or more")
         expect("depth", self.depth, self.depth >= 0, "0 or more")
@@ -289,24 +280,27 @@ class PPO(Task):
         )
         playing = Playing(
             self.rollout, self._epochs(), self.gamma, self.gae_lambda, self.scale_rewards and not atari, clips, lives,
-            sequence, world.reader.memory,
+            sequence, world.reader.memory, self.overlap,
         )  # fmt: skip
         scales: Any = None
         if self.scale_observations and not world.pictures:
             scales = model.norm
             scales.update(torch.from_numpy(world.reader.encode(columns)["observation"]).to(scales.mean.device))
 
+        actor = copy.deepcopy(model) if self.overlap else model
+
         def act(*inputs_and_noise: Tensor) -> tuple[Tensor, ...]:
             *inputs, noise = inputs_and_noise
-            said = model(*inputs)
+            said = actor(*inputs)
             action = acts.sample(said, noise)
             kept = (said["next_state"],) if "next_state" in said else ()
             return action, acts.log_probability(said, action), said["value"][:, 0], *kept
 
         several = worlds(world, self.envs, workers=self.workers)
         return Rollouts(
-            Captured(act, [model]), acts.noise, Captured(batch_of), scales, several, playing, size, seed,
+            Captured(act, [actor]), acts.noise, Captured(batch_of), scales, several, playing, size, seed,
             [spec.name for spec in self.inputs], next(model.parameters()).device,
+            lambda: actor.load_state_dict(model.state_dict()) if self.overlap else None,
         )  # fmt: skip
 
     def _policy(self, forward: Forward) -> Policy:
