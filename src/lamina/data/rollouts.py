@@ -96,7 +96,7 @@ class Rollouts:
         seed: int,
         names: Sequence[str],
         device: torch.device,
-        renew: Callable[[], None] = lambda: None,
+        renew: Callable[[], object] = lambda: None,
     ) -> None:
         self.act, self.noise, self.gather, self.scales, self.worlds, self.playing = act, noise, gather, scales, worlds, playing
         self.size, self.seed, self.names, self.device = size, seed, tuple(names), device
