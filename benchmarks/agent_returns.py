@@ -52,14 +52,15 @@ WITHOUT = {
 
 
 def trained(task: str, environment: str, settings: Mapping[str, Any], without: str | None, seed: int, out: Path) -> Path:
-    """The run of a seed, trained where it does not stand there finished."""
+    """The run of a seed, trained, or gone on with, where it does not stand there finished."""
     told = out / "run.json"
     if told.is_file() and json.loads(told.read_text())["status"] == "finished":
         return out
     flags = [word for name, value in settings.items() for word in flag(name, value)]
     program = [f"{WITHOUT[without]}; " if without else "", "import sys; from lamina.cli import main; sys.exit(main())"]
-    command = [sys.executable, "-c", "".join(program), "train", task, "--data", environment, *flags]
-    command += ["--seed", str(seed), "--threads", "1", "--quiet", "--out", str(out)]
+    anew = [task, "--data", environment, *flags, "--seed", str(seed), "--threads", "1", "--quiet", "--out", str(out)]
+    asked = ["--resume", str(out)] if told.is_file() else anew
+    command = [sys.executable, "-c", "".join(program), "train", *asked]
     subprocess.run(command, check=True, env=clean(1))
     return out
 
