@@ -20,12 +20,12 @@ given: dict[str, Any] = {
 if options.algorithm == "ppo":
     given |= {
         "envs": 8, "rollout": 32, "batch_size": 256, "update_epochs": 20, "gae_lambda": 0.8, "gamma": 0.98, "entropy": 0.0,
-        "lr": 1e-3, "scale_rewards": False, "scale_observations": False,
+        "lr": 1e-3, "scale_rewards": False, "scale_observations": False, "value_weight": 1.0,  # theirs is not halved
     }  # fmt: skip
 elif options.algorithm == "atari":
     given |= {
         "envs": 8, "rollout": 128, "batch_size": 256, "update_epochs": 4, "clip_range": 0.1, "lr": 2.5e-4, "sticky": 0.0,
-        "episodes": 1,
+        "episodes": 1, "value_weight": 1.0,
     }  # fmt: skip
 else:  # theirs learns from 128 batches at once, between which the target network cannot be renewed
     given |= {
