@@ -16,6 +16,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from benchmarks.agents import CONTENDERS
 from benchmarks.harness import Contender, machine, run, write
-from benchmarks.side_by_side import add_flags, chosen, words
+from benchmarks.side_by_side import words
 from lamina.compare.curves import band
 from lamina.compare.over_runs import bounds, drawn_again, iqm, mann_whitney, probability_of_improvement
 
@@ -40,14 +41,14 @@ def curve_of(contender: Contender, settings: dict[str, Any], seed: int, place_E:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("algorithm", choices=("ppo", "dqn"))
-    add_flags(parser, "agent_curves", CONTENDERS, "sb3")
+    parser.add_argument("--here", action="store_true", help="peers are importable by the running interpreter")
     parser.add_argument("--steps", type=int, default=50_000)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--picture", type=Path, help="draw the curves there")
     options = parser.parse_args(arguments)
     settings = {"algorithm": options.algorithm, "steps": options.steps}
-    each = chosen(options, CONTENDERS, "sb3")
+    each = {c.name: replace(c, environment=None) if options.here else c for c in CONTENDERS}
     place_E = np.linspace(0, options.steps, PLACES + 1)[1:]
     jobs = list(itertools.product(range(options.seeds), each))
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p_value = mann_whitney(means["lamina"], means["sb3"])
     print(f"a run of Lamina is above one of Stable-Baselines3 with probability {above:.2f} (Mann-Whitney p = {p_value:.3f})")
     write(
-        f"{options.name}_{options.algorithm}", machine=machine(), settings={**settings, "seeds": options.seeds}, found=told,
+        f"agent_curves_{options.algorithm}", machine=machine(), settings={**settings, "seeds": options.seeds}, found=told,
         command=["python", "-m", "benchmarks.agent_curves", *sys.argv[1:]], probability_above=above, p_value=p_value,
         places=place_E.tolist(), curves={name: curve_NE.round(1).tolist() for name, curve_NE in curves.items()},
     )  # fmt: skip
